@@ -1,0 +1,262 @@
+//! 3. Keep: the durable per-org queues and dead letters. The only room that names sled.
+
+mod directory;
+mod verbs;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+pub use directory::{Directory, Org};
+
+use crate::model::{
+    Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, Event, EventId, Head, OrgId, OrgNumber,
+    OrgSettings, Secret, Sequence, UnixMs, Webhook, WebhookId,
+};
+
+/// What [`Queue::open`] needs to know.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// The state directory; the store lives in `store/` below it.
+    pub data_dir: PathBuf,
+    /// The master key's bytes: 32.
+    pub key: MasterKey,
+    /// What sled may keep in memory, in bytes.
+    pub cache_bytes: u64,
+    /// Free space below which enqueues are refused, in bytes; `None` means 512 MiB or 5 % of the disk, whichever is less.
+    pub reserve_bytes: Option<u64>,
+    /// Deliveries that may wait per org unless the org says otherwise.
+    pub max_deliveries: u64,
+    /// Payload bytes that may wait per org unless the org says otherwise.
+    pub max_bytes: u64,
+}
+
+/// The key that seals every record. Wiped on drop, never printed.
+#[derive(Clone, zeroize::ZeroizeOnDrop)]
+pub struct MasterKey(pub [u8; 32]);
+
+impl std::fmt::Debug for MasterKey {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("[key]")
+    }
+}
+
+/// Why a store was not opened. Each says what to do; the store is untouched.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it.
+    #[error(
+        "{path} is in use by process {holder}: stop that daemon first, or choose another --data directory"
+    )]
+    Locked { path: String, holder: String },
+    /// Everything else, in words that say what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The disk is too full even to open; free space and start again.
+    #[error("{0}")]
+    DiskFull(String),
+}
+
+/// One event with the webhooks it is to be delivered to: all of its deliveries are appended, or none.
+#[derive(Debug, Clone)]
+pub struct Append {
+    /// The org it belongs to.
+    pub org: Arc<Org>,
+    /// The event.
+    pub event: Event,
+    /// One delivery each, in this order. Empty: the event is accepted and remembered, and nothing is queued.
+    pub webhooks: Vec<WebhookId>,
+    /// When it was accepted.
+    pub accepted_at: UnixMs,
+}
+
+/// The durable answer to an [`Append`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Appended {
+    /// The event's id.
+    pub id: EventId,
+    /// Its first delivery's sequence; `None` if no webhook matched.
+    pub sequence: Option<Sequence>,
+    /// How many deliveries it has.
+    pub deliveries: u32,
+    /// The id had been accepted before with the same content: nothing was appended.
+    pub duplicate: bool,
+}
+
+/// Why something was not accepted. Nothing of it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The org is not there (any more).
+    #[error("there is no such org")]
+    UnknownOrg,
+    /// The org has no such webhook.
+    #[error("the org has no such webhook")]
+    UnknownWebhook,
+    /// There is no such dead letter.
+    #[error("there is no such dead letter")]
+    UnknownDeadLetter,
+    /// The id was accepted within the last 24 h with other content.
+    #[error("this id was accepted within the last 24 h with other content")]
+    IdReused,
+    /// The org's queue is at its limit.
+    #[error("the org's queue is full: {deliveries} deliveries and {bytes} bytes are waiting")]
+    QueueFull { deliveries: u64, bytes: u64 },
+    /// Deliveries are waiting; say discard to drop them.
+    #[error("{0} deliveries are waiting in the org's queue")]
+    QueueNotEmpty(u64),
+    /// There is no head to act on.
+    #[error("the org's queue is empty")]
+    QueueEmpty,
+    /// Free space is below the reserve.
+    #[error("free disk space is below the reserve")]
+    DiskFull,
+    /// The store has failed or is closing; the reason is bland on purpose.
+    #[error("the store does not accept writes: {0}")]
+    Unavailable(String),
+}
+
+/// Fences a result: an outcome counts only while this delivery is still its org's head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Claim {
+    /// The org.
+    pub org: OrgNumber,
+    /// The delivery that was head when the attempt started.
+    pub sequence: Sequence,
+}
+
+/// What became of a settled claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Settled {
+    /// The outcome is durable.
+    Applied,
+    /// The delivery was no longer the head (skipped, or its org deleted meanwhile): nothing was changed.
+    Stale,
+}
+
+/// A snapshot of an org's queue, sent whenever its head or pause changes, in the order of commits. Every notice is sent
+/// before the verb that caused it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Notice {
+    /// The org.
+    pub org: OrgNumber,
+    /// Its head, or `None` when its queue is empty.
+    pub head: Option<Head>,
+    /// Whether it is paused.
+    pub paused: bool,
+}
+
+/// Why an org is paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pause {
+    /// What the operator said.
+    pub reason: Option<String>,
+    /// Since when.
+    pub at: UnixMs,
+}
+
+/// An org's queue in numbers, from memory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct QueueSummary {
+    /// Deliveries waiting, the head included.
+    pub depth: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+    /// The head.
+    pub head: Option<Head>,
+    /// Set while the org is paused.
+    pub paused: Option<Pause>,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+}
+
+/// A delivery in a queue listing.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    /// The delivery; its payload is empty unless asked for.
+    pub delivery: Delivery,
+    /// Attempts made: 0 for all but the head.
+    pub attempts: u32,
+    /// The head's next attempt is not before this.
+    pub not_before: Option<UnixMs>,
+    /// The head's last attempt.
+    pub last: Option<Attempt>,
+}
+
+/// Which dead letters; `None` means any.
+#[derive(Debug, Clone, Default)]
+pub struct DeadFilter {
+    /// Of this org.
+    pub org: Option<OrgId>,
+    /// For this webhook.
+    pub webhook: Option<WebhookId>,
+    /// Events of this type.
+    pub event_type: Option<String>,
+    /// The event with this id.
+    pub event_id: Option<EventId>,
+    /// Given up for this reason.
+    pub reason: Option<DeadReason>,
+    /// Given up at or after this.
+    pub since: Option<UnixMs>,
+    /// Given up before this.
+    pub until: Option<UnixMs>,
+}
+
+/// A place in the list of dead letters, in order of death; opaque outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadCursor {
+    /// When the last one listed died.
+    pub died_at: UnixMs,
+    /// Which one it was.
+    pub id: DeadLetterId,
+}
+
+/// One page of dead letters, oldest death first.
+#[derive(Debug, Clone)]
+pub struct DeadPage {
+    /// The dead letters, without payload, with their last attempt only.
+    pub items: Vec<DeadLetter>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<DeadCursor>,
+}
+
+/// Whether the store takes writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreHealth {
+    /// It does.
+    Accepting,
+    /// Free space is below the reserve: enqueues are refused, deliveries go on.
+    DiskFull,
+    /// A write failed: nothing is accepted or settled any more, the process must exit and reopen.
+    Failed(String),
+}
+
+/// The store in numbers.
+#[derive(Debug, Clone, Default)]
+pub struct StoreUsage {
+    /// Orgs configured.
+    pub orgs: u64,
+    /// Webhooks configured.
+    pub webhooks: u64,
+    /// Deliveries waiting in all queues.
+    pub deliveries: u64,
+    /// Dead letters kept.
+    pub dead_letters: u64,
+    /// Payload bytes of waiting deliveries.
+    pub live_bytes: u64,
+    /// Bytes the store takes on disk.
+    pub allocated_bytes: u64,
+    /// Free bytes on its disk.
+    pub free_bytes: u64,
+    /// The reserve in force.
+    pub reserve_bytes: u64,
+    /// Unreadable records set aside.
+    pub quarantined: u64,
+    /// Files in sled's blob directory; anything but 0 is a fault.
+    pub blob_files: u64,
+}
+
+pub use verbs::Queue;
+
+// Silences unused-import warnings of types that only signatures of verbs.rs use.
+#[allow(unused_imports, reason = "used by verbs.rs")]
+use {BTreeMap as _, OrgSettings as _, Secret as _, Webhook as _};

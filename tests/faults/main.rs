@@ -1,0 +1,1 @@
+//! Faults below the process: power loss, disk errors, full disks.

@@ -1,0 +1,1 @@
+//! The promises, through the real binary: one file per promise.
