@@ -1,3 +1,4 @@
 pub mod clock;
 pub mod model;
+pub mod operate;
 pub mod queue;

@@ -1,0 +1,49 @@
+//! How many file descriptors the process may have open, and what that allows.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Descriptors kept for everything but attempts: the store, the sockets and their connections, logs, DNS.
+pub const RESERVED_DESCRIPTORS: u64 = 1_280;
+
+/// Raises the soft limit on open files to the hard one and answers what is in force; `None` means no limit.
+pub fn raise_open_files() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot raise the limit on open files");
+        }
+    }
+    getrlimit(Resource::Nofile).current
+}
+
+/// The attempts that may be in flight at once: what is configured, or what `open_files` leaves room for if that is less.
+#[must_use]
+pub fn clamp_in_flight(configured: usize, open_files: Option<u64>) -> usize {
+    let Some(open_files) = open_files else {
+        return configured;
+    };
+    // With a tiny limit half of it is for attempts: slow beats not at all.
+    let room = open_files.saturating_sub(RESERVED_DESCRIPTORS).max(open_files / 2).max(1);
+    configured.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn attempts_fit_into_the_open_files() {
+        assert_eq!(clamp_in_flight(4_096, None), 4_096);
+        assert_eq!(clamp_in_flight(4_096, Some(1 << 20)), 4_096);
+        assert_eq!(clamp_in_flight(4_096, Some(4_096)), 2_816);
+        assert_eq!(clamp_in_flight(4_096, Some(1_024)), 512);
+        assert_eq!(clamp_in_flight(4_096, Some(1)), 1);
+    }
+
+    #[test]
+    fn the_soft_limit_ends_up_at_the_hard_one() {
+        let raised = raise_open_files();
+        assert_eq!(raised, getrlimit(Resource::Nofile).maximum);
+    }
+}
