@@ -1,4 +1,5 @@
 pub mod clock;
+pub mod config;
 pub mod model;
 pub mod operate;
 pub mod queue;
