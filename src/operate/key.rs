@@ -11,36 +11,58 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
+use crate::config::{Env, Paths};
 use crate::queue::MasterKey;
-
-/// The key's file name, in the credentials directory and in the state directory.
-pub const FILE_NAME: &str = "postrider.key";
 
 /// No well-formed key file is longer: 64 hex digits, line ends, and some room.
 const FILE_BYTES_MAX: usize = 256;
 
-/// Where to look.
+/// Where the key is to be.
 #[derive(Debug, Clone)]
-pub struct Places {
-    /// `--key-file`: if given, nothing else is looked at.
-    pub key_file: Option<PathBuf>,
-    /// `$CREDENTIALS_DIRECTORY`, where systemd puts what `LoadCredential=` names.
-    pub credentials_dir: Option<PathBuf>,
+pub struct Place {
+    /// The file.
+    pub path: PathBuf,
+    /// What its being there or not means.
+    pub kind: Kind,
     /// The state directory.
     pub data_dir: PathBuf,
 }
 
-/// Where the key came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whose key file it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Someone named it: it must be there, for its owner alone.
+    Named,
+    /// A systemd credential: it must be there, and systemd keeps others away from it.
+    Credential,
+    /// The daemon's own, in the state directory: made on the first start.
+    Own,
+}
+
+/// Whether the key was there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Origin {
-    /// The file that was named.
-    Given(PathBuf),
-    /// A systemd credential.
-    Credential(PathBuf),
-    /// The state directory: beside what it protects.
-    Beside(PathBuf),
-    /// The state directory, made just now.
-    Generated(PathBuf),
+    /// It was.
+    Found,
+    /// It was made just now.
+    Generated,
+}
+
+impl Place {
+    /// The place that configuration, environment and flags come to.
+    #[must_use]
+    pub fn of(paths: &Paths, env: &Env) -> Place {
+        let path = paths.key_file.path.clone();
+        let credentials = env.get("CREDENTIALS_DIRECTORY").filter(|dir| !dir.is_empty());
+        let kind = if paths.key_generated {
+            Kind::Own
+        } else if credentials.is_some_and(|dir| path.starts_with(dir)) {
+            Kind::Credential
+        } else {
+            Kind::Named
+        };
+        Place { path, kind, data_dir: paths.data_dir.path.clone() }
+    }
 }
 
 /// Why there is no key. Each says what to do.
@@ -63,57 +85,40 @@ pub enum KeyError {
     Malformed { path: String, found: &'static str },
     /// There is a store but no key.
     #[error(
-        "{data_dir} has a store, but no key is given and there is no {FILE_NAME} beside it: name the key the store was made \
-         with by --key-file, or put it back; a new key could not open it"
+        "there is no key: {data_dir} has a store, but {path} is not there and no other key is given; name the key the store \
+         was made with by --key-file, or put it back; a new one could not open it"
     )]
-    Missing { data_dir: String },
+    Missing { data_dir: String, path: String },
     /// The new key could not be saved.
     #[error("cannot save a new key as {path}: {error}")]
     NotSaved { path: String, error: std::io::Error },
 }
 
-/// Finds the key; on a first start (no key, no store) makes one in the state directory, which must exist.
-pub fn find_or_generate(places: &Places) -> Result<(MasterKey, Origin), KeyError> {
-    match find(places) {
-        Err(KeyError::Missing { data_dir }) if has_store(&places.data_dir) => {
-            Err(KeyError::Missing { data_dir })
-        }
-        Err(KeyError::Missing { .. }) => generate(&places.data_dir),
-        found => found,
+/// Finds the key; on a first start (a key of our own, and no store) makes one in the state directory, which must exist.
+pub fn find_or_generate(place: &Place) -> Result<(MasterKey, Origin), KeyError> {
+    match find(place) {
+        Err(KeyError::Missing { .. }) if !has_store(&place.data_dir) => generate(place),
+        found => found.map(|key| (key, Origin::Found)),
     }
 }
 
 /// Finds the key of a store that must already be there.
-pub fn find(places: &Places) -> Result<(MasterKey, Origin), KeyError> {
-    if let Some(path) = &places.key_file {
-        return Ok((read(path, Guarded::ByItsMode)?, Origin::Given(path.clone())));
-    }
-    if let Some(path) =
-        places.credentials_dir.as_ref().map(|dir| dir.join(FILE_NAME)).filter(|path| path.exists())
-    {
-        return Ok((read(&path, Guarded::BySystemd)?, Origin::Credential(path)));
-    }
-    let path = places.data_dir.join(FILE_NAME);
-    match read(&path, Guarded::ByItsMode) {
-        Err(KeyError::Unreadable { error, .. }) if error.kind() == ErrorKind::NotFound => {
-            Err(KeyError::Missing { data_dir: places.data_dir.display().to_string() })
+pub fn find(place: &Place) -> Result<MasterKey, KeyError> {
+    match read(&place.path, place.kind) {
+        Err(KeyError::Unreadable { error, path })
+            if error.kind() == ErrorKind::NotFound && place.kind == Kind::Own =>
+        {
+            Err(KeyError::Missing { data_dir: place.data_dir.display().to_string(), path })
         }
-        key => Ok((key?, Origin::Beside(path))),
+        key => key,
     }
-}
-
-/// Who keeps others away from a key file.
-#[derive(Clone, Copy)]
-enum Guarded {
-    ByItsMode,
-    BySystemd,
 }
 
 fn has_store(data_dir: &Path) -> bool {
     data_dir.join("store").exists()
 }
 
-fn read(path: &Path, guarded: Guarded) -> Result<MasterKey, KeyError> {
+fn read(path: &Path, kind: Kind) -> Result<MasterKey, KeyError> {
     let name = || path.display().to_string();
     let unreadable = |error| KeyError::Unreadable { path: name(), error };
     let file = File::open(path).map_err(unreadable)?;
@@ -122,7 +127,7 @@ fn read(path: &Path, guarded: Guarded) -> Result<MasterKey, KeyError> {
         return Err(KeyError::Malformed { path: name(), found: "it is not a regular file" });
     }
     let mode = meta.mode() & 0o7777;
-    if matches!(guarded, Guarded::ByItsMode) && mode & 0o077 != 0 {
+    if kind != Kind::Credential && mode & 0o077 != 0 {
         return Err(KeyError::Exposed { path: name(), mode });
     }
     let mut text = Zeroizing::new(Vec::with_capacity(FILE_BYTES_MAX));
@@ -167,27 +172,29 @@ fn from_hex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Makes a key and saves it under its name only once it is whole and on disk.
-fn generate(data_dir: &Path) -> Result<(MasterKey, Origin), KeyError> {
-    let path = data_dir.join(FILE_NAME);
+fn generate(place: &Place) -> Result<(MasterKey, Origin), KeyError> {
+    let path = &place.path;
     let not_saved = |error| KeyError::NotSaved { path: path.display().to_string(), error };
     let mut key = Zeroizing::new([0u8; 32]);
     File::open("/dev/urandom")
         .and_then(|mut random| random.read_exact(key.as_mut_slice()))
         .map_err(not_saved)?;
 
-    let draft = data_dir.join(format!("{FILE_NAME}.{}", std::process::id()));
+    let draft = place.data_dir.join(format!("postrider.key.{}", std::process::id()));
     let saved = save(&draft, key.as_slice()).and_then(|()| {
         // A link, unlike a rename, does not replace a key that another start has put there meanwhile.
-        std::fs::hard_link(&draft, &path)
+        std::fs::hard_link(&draft, path)
     });
     let removed = std::fs::remove_file(&draft);
     match saved {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-            return Ok((read(&path, Guarded::ByItsMode)?, Origin::Beside(path)));
+            return Ok((read(path, place.kind)?, Origin::Found));
         }
-        outcome => outcome.and(removed).and_then(|()| File::open(data_dir)?.sync_all()).map_err(not_saved)?,
+        outcome => {
+            outcome.and(removed).and_then(|()| File::open(&place.data_dir)?.sync_all()).map_err(not_saved)?;
+        }
     }
-    Ok((MasterKey(*key), Origin::Generated(path)))
+    Ok((MasterKey(*key), Origin::Generated))
 }
 
 fn save(draft: &Path, key: &[u8]) -> std::io::Result<()> {
@@ -206,8 +213,8 @@ mod tests {
 
     const KEY: [u8; 32] = [0xA7; 32];
 
-    fn places(dir: &Path) -> Places {
-        Places { key_file: None, credentials_dir: None, data_dir: dir.to_owned() }
+    fn own(dir: &Path) -> Place {
+        Place { path: dir.join("postrider.key"), kind: Kind::Own, data_dir: dir.to_owned() }
     }
 
     fn write(path: &Path, bytes: &[u8], mode: u32) {
@@ -250,13 +257,13 @@ mod tests {
     #[test]
     fn the_first_start_makes_a_key_and_the_next_finds_it() {
         let dir = tempfile::tempdir().unwrap();
-        let (made, origin) = find_or_generate(&places(dir.path())).unwrap();
-        let path = dir.path().join(FILE_NAME);
-        assert_eq!(origin, Origin::Generated(path.clone()));
-        assert_eq!(path.metadata().unwrap().mode() & 0o7777, 0o600);
+        let place = own(dir.path());
+        let (made, origin) = find_or_generate(&place).unwrap();
+        assert_eq!(origin, Origin::Generated);
+        assert_eq!(place.path.metadata().unwrap().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "no draft is left behind");
-        let (found, origin) = find_or_generate(&places(dir.path())).unwrap();
-        assert_eq!(origin, Origin::Beside(path));
+        let (found, origin) = find_or_generate(&place).unwrap();
+        assert_eq!(origin, Origin::Found);
         assert_eq!(made.0, found.0);
     }
 
@@ -264,38 +271,30 @@ mod tests {
     fn a_store_without_its_key_is_not_given_a_new_one() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("store")).unwrap();
-        let error = find_or_generate(&places(dir.path())).unwrap_err().to_string();
+        let error = find_or_generate(&own(dir.path())).unwrap_err().to_string();
         assert!(error.contains("--key-file"), "{error}");
-        assert!(!dir.path().join(FILE_NAME).exists());
+        assert!(!dir.path().join("postrider.key").exists());
     }
 
     #[test]
-    fn a_key_file_that_others_can_read_is_refused_with_advice() {
+    fn a_key_file_that_others_can_read_is_refused_with_advice_unless_systemd_guards_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("k");
-        write(&path, &KEY, 0o640);
-        let given = Places { key_file: Some(path.clone()), ..places(dir.path()) };
-        let error = find(&given).unwrap_err().to_string();
+        let place = Place { path: dir.path().join("k"), kind: Kind::Named, data_dir: dir.path().to_owned() };
+        write(&place.path, &KEY, 0o640);
+        let error = find(&place).unwrap_err().to_string();
         assert!(error.contains("0640") && error.contains("chmod 600"), "{error}");
-        write(&path, &KEY, 0o600);
-        assert_eq!(find(&given).unwrap().1, Origin::Given(path));
-    }
-
-    #[test]
-    fn a_credential_comes_before_the_state_directory_and_may_be_readable() {
-        let (state, credentials) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        write(&state.path().join(FILE_NAME), &[1; 32], 0o600);
-        let both = Places { credentials_dir: Some(credentials.path().to_owned()), ..places(state.path()) };
-        assert_eq!(find(&both).unwrap().0.0, [1; 32], "no such credential: the state directory is next");
-        write(&credentials.path().join(FILE_NAME), &KEY, 0o444);
-        assert_eq!(find(&both).unwrap().0.0, KEY);
+        assert_eq!(find(&Place { kind: Kind::Credential, ..place.clone() }).unwrap().0, KEY);
+        write(&place.path, &KEY, 0o600);
+        assert_eq!(find(&place).unwrap().0, KEY);
     }
 
     #[test]
     fn a_named_key_file_that_is_not_there_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        let given = Places { key_file: Some(dir.path().join("nope")), ..places(dir.path()) };
-        assert!(find_or_generate(&given).unwrap_err().to_string().contains("nope"));
+        for kind in [Kind::Named, Kind::Credential] {
+            let place = Place { path: dir.path().join("nope"), kind, data_dir: dir.path().to_owned() };
+            assert!(find_or_generate(&place).unwrap_err().to_string().contains("nope"));
+        }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 }

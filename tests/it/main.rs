@@ -1,1 +1,16 @@
 //! The promises, through the real binary: one file per promise.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    clippy::string_slice,
+    dead_code,
+    reason = "a test stops where something is not as expected, and says so"
+)]
+
+mod support;
+
+// The units that are shipped, by systemd's own tools.
+mod systemd;
+// The rules of the source tree.
+mod tidy;

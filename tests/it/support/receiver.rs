@@ -1,0 +1,263 @@
+//! A real HTTP server on a port of its own: answers what a test says, path by path, and remembers every request.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+
+/// What to do with a request.
+#[derive(Debug, Clone)]
+pub enum Answer {
+    /// This status and an empty body.
+    Status(u16),
+    /// This status, these headers and this body.
+    Full(u16, Vec<(&'static str, String)>, Bytes),
+    /// This status, after a while.
+    Late(Duration, u16),
+    /// Nothing, ever.
+    Hang,
+    /// Close the connection instead.
+    Close,
+    /// This status, once the gate lets one through.
+    Gated(Gate, u16),
+}
+
+/// Holds requests back until the test says so.
+#[derive(Debug, Clone)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Gate {
+        Gate(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets so many through.
+    pub fn let_through(&self, count: usize) {
+        self.0.add_permits(count);
+    }
+
+    /// Lets everyone through from now on.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    async fn pass(&self) {
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// A request as it came in.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The place among all requests, by arrival.
+    pub number: usize,
+    pub path: String,
+    pub method: String,
+    pub headers: BTreeMap<String, String>,
+    pub body: Bytes,
+    pub began: Instant,
+    /// When it was answered, and with what; `None` while it is not.
+    pub ended: Option<(Instant, u16)>,
+}
+
+impl Received {
+    /// A header that must be there.
+    #[track_caller]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).unwrap_or_else(|| panic!("no {name} in {:?}", self.headers))
+    }
+
+    /// A header that must be there and a number.
+    #[track_caller]
+    pub fn number_in(&self, name: &str) -> u64 {
+        self.header(name).parse().unwrap()
+    }
+
+    /// The event's id.
+    #[track_caller]
+    pub fn id(&self) -> &str {
+        self.header("webhook-id")
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// What to answer next, by path; then `usual`.
+    scripts: BTreeMap<String, VecDeque<Answer>>,
+    /// What to answer by path when there is no script (left); 200 where nothing is said.
+    usual: BTreeMap<String, Answer>,
+    received: Vec<Received>,
+    connections: usize,
+}
+
+/// The server; gone when dropped, connections included.
+pub struct Receiver {
+    state: Arc<Mutex<State>>,
+    port: u16,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Receiver {
+    /// Starts one on a free port of 127.0.0.1.
+    pub fn start() -> Receiver {
+        Self::start_on(0)
+    }
+
+    /// Starts one on this port, for receivers that come back.
+    pub fn start_on(port: u16) -> Receiver {
+        let state = Arc::new(Mutex::new(State::default()));
+        let (stop, stopped) = oneshot::channel();
+        let (tell_port, port_told) = std::sync::mpsc::channel();
+        let shared = state.clone();
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+                tell_port.send(listener.local_addr().unwrap().port()).unwrap();
+                tokio::select! {
+                    () = accept(listener, shared) => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        let port = port_told.recv().unwrap();
+        Receiver { state, port, stop: Some(stop), thread: Some(thread) }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The address of `path`, which starts with a slash.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// From now on `path` is answered so.
+    pub fn always(&self, path: &str, answer: Answer) {
+        self.lock().usual.insert(path.to_owned(), answer);
+    }
+
+    /// The next requests to `path` are answered so, one after the other.
+    pub fn then(&self, path: &str, answers: impl IntoIterator<Item = Answer>) {
+        self.lock().scripts.entry(path.to_owned()).or_default().extend(answers);
+    }
+
+    /// Every request so far, by arrival.
+    pub fn received(&self) -> Vec<Received> {
+        self.lock().received.clone()
+    }
+
+    /// Every request to `path` so far, by arrival.
+    pub fn at(&self, path: &str) -> Vec<Received> {
+        self.lock().received.iter().filter(|request| request.path == path).cloned().collect()
+    }
+
+    /// How many requests came in.
+    pub fn count(&self) -> usize {
+        self.lock().received.len()
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> usize {
+        self.lock().connections
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+}
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ended = thread.join();
+        }
+    }
+}
+
+async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        state.lock().unwrap().connections += 1;
+        let state = state.clone();
+        let service = hyper::service::service_fn(move |request| serve(request, state.clone()));
+        tokio::spawn(async move {
+            // A client that goes away in the middle is part of what is tested.
+            let _ended = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// Ends the connection without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("closed on purpose")]
+struct OnPurpose;
+
+async fn serve(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+) -> Result<Response<Full<Bytes>>, OnPurpose> {
+    let (head, body) = request.into_parts();
+    let began = Instant::now();
+    let body = body.collect().await.map_err(|_| OnPurpose)?.to_bytes();
+    let path = head.uri.path().to_owned();
+    let headers = head.headers.iter();
+    let headers = headers
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let (number, answer) = {
+        let mut state = state.lock().unwrap();
+        let number = state.received.len();
+        let answer = state.scripts.get_mut(&path).and_then(VecDeque::pop_front);
+        let answer = answer.or_else(|| state.usual.get(&path).cloned()).unwrap_or(Answer::Status(200));
+        let (method, headers) = (head.method.to_string(), headers.collect());
+        state.received.push(Received { number, path, method, headers, body, began, ended: None });
+        (number, answer)
+    };
+    let response = carry_out(answer).await?;
+    let status = response.status().as_u16();
+    state.lock().unwrap().received[number].ended = Some((Instant::now(), status));
+    Ok(response)
+}
+
+async fn carry_out(answer: Answer) -> Result<Response<Full<Bytes>>, OnPurpose> {
+    let plain = |status| Ok(Response::builder().status(status).body(Full::default()).unwrap());
+    match answer {
+        Answer::Status(status) => plain(status),
+        Answer::Full(status, headers, body) => {
+            let mut response = Response::builder().status(status);
+            for (name, value) in headers {
+                response = response.header(name, value);
+            }
+            Ok(response.body(Full::new(body)).unwrap())
+        }
+        Answer::Late(wait, status) => {
+            tokio::time::sleep(wait).await;
+            plain(status)
+        }
+        Answer::Hang => std::future::pending::<Result<_, Infallible>>().await.map_err(|never| match never {}),
+        Answer::Close => Err(OnPurpose),
+        Answer::Gated(gate, status) => {
+            gate.pass().await;
+            plain(status)
+        }
+    }
+}
