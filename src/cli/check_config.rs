@@ -1,0 +1,60 @@
+//! `postrider check-config`: what is in force, and where each value came from.
+
+use serde_json::{Value, json};
+
+use super::exit::Result;
+use super::{Context, output};
+use crate::config::{Config, Paths, Typed};
+
+pub(super) fn run(context: &Context) -> Result<()> {
+    let config = context.config()?;
+    let paths = context.paths()?;
+    if context.global.json { output::json(&as_json(&config, &paths)) } else { as_table(&config, &paths) }
+}
+
+/// Paths are no keys of the file, but part of what is in force.
+fn found(paths: &Paths) -> [(&'static str, &crate::config::paths::Found); 3] {
+    [
+        ("runtime directory", &paths.runtime_dir),
+        ("state directory", &paths.data_dir),
+        ("key file", &paths.key_file),
+    ]
+}
+
+fn as_table(config: &Config, paths: &Paths) -> Result<()> {
+    let mut rows: Vec<[String; 3]> = config
+        .settings
+        .iter()
+        .map(|(key, setting)| [key.clone(), setting.value.to_string(), setting.origin.to_string()])
+        .collect();
+    rows.extend(
+        found(paths)
+            .map(|(name, found)| [name.to_owned(), found.path.display().to_string(), found.from.to_owned()]),
+    );
+    output::table(["KEY", "VALUE", "FROM"], rows)
+}
+
+fn as_json(config: &Config, paths: &Paths) -> Value {
+    let settings: serde_json::Map<String, Value> = config
+        .settings
+        .iter()
+        .map(|(key, setting)| {
+            let value = match &setting.value {
+                Typed::Text(text) => json!(text),
+                Typed::Integer(number) => json!(number),
+                Typed::List(items) => json!(items),
+                Typed::Other(what) => json!(what),
+            };
+            (key.clone(), json!({"value": value, "from": setting.origin.to_string()}))
+        })
+        .collect();
+    let paths: serde_json::Map<String, Value> = found(paths)
+        .into_iter()
+        .map(|(name, found)| {
+            let value = json!({"value": found.path.display().to_string(), "from": found.from});
+            (name.replace(' ', "_"), value)
+        })
+        .collect();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    json!({"settings": settings, "paths": paths, "warnings": warnings})
+}

@@ -1,0 +1,204 @@
+//! The command line: one binary, `postrider serve` is the daemon, every other command talks to its sockets.
+//!
+//! Types of flags and the dispatch are here; each command is in a file of its name. Data goes to stdout, everything else
+//! to stderr; exit codes are in [`exit`].
+
+pub mod exit;
+pub mod transport;
+
+mod check_config;
+mod dead_letter;
+mod enqueue;
+mod export;
+mod ndjson;
+mod org;
+mod output;
+mod paging;
+mod queue;
+mod session;
+mod status;
+mod webhook;
+mod why;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Config, Env, PathFlags, Paths, Sources, paths};
+use exit::{Exit, Failure, Result};
+use transport::{ADMIN_SOCKET, SUBMIT_SOCKET, Transport};
+
+const EXIT_CODES: &str = "Exit codes: 0 ok, 1 failed, 2 nothing found or not so, 64 usage, 69 daemon not reachable, \
+    73 cannot create a file, 75 try again later, 78 bad configuration";
+
+/// Delivers webhooks, in order per org, through crashes and power loss.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, after_help = EXIT_CODES, propagate_version = true)]
+struct Cli {
+    /// Flags of every command.
+    #[command(flatten)]
+    global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+#[expect(clippy::doc_markdown, reason = "shown as help on a terminal, where names stand as they are")]
+pub struct Global {
+    /// Print JSON for machines instead of tables for people.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
+    #[arg(long, global = true, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why` and `dead-letter` with this flag work on the store of a
+    /// stopped daemon.
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The file with the key that seals the store [env: POSTRIDER_KEY_FILE] [default: the credential postrider.key, else
+    /// postrider.key in the state directory].
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub key_file: Option<PathBuf>,
+    /// Override a key of the configuration, for example --set egress.allow_http=127.0.0.1/32; may be repeated.
+    #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", hide_short_help = true)]
+    pub set: Vec<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check the configuration, and show what is in force and where each value came from.
+    CheckConfig,
+    /// Hand in one event, or a batch; done only when it is on disk.
+    Enqueue(enqueue::EnqueueArgs),
+    /// Orgs: the tenants, each with a queue of its own.
+    #[command(subcommand)]
+    Org(org::OrgCommand),
+    /// Webhooks of an org: where its events go.
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
+    /// An org's queue: look at it, and act on its head.
+    #[command(subcommand)]
+    Queue(queue::QueueCommand),
+    /// Say in one line why an org's queue stands where it stands.
+    Why(why::WhyArgs),
+    /// Deliveries that were given up: list, show, retry, discard, export.
+    #[command(subcommand, visible_alias = "dlq")]
+    DeadLetter(dead_letter::DeadLetterCommand),
+    /// The daemon in numbers.
+    Status,
+}
+
+/// What a command knows of its surroundings. The environment is a value, read once in `main`.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Flags of every command.
+    pub global: Global,
+    /// The process environment.
+    pub env: Env,
+}
+
+/// Parses, runs, and says how it went. All of `main`.
+pub fn main(arguments: impl IntoIterator<Item = OsString>, env: Env) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => return usage_error(&error),
+    };
+    let context = Context { global: cli.global, env };
+    match run(&context, cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.message.is_empty() {
+                output::note(&format!("postrider: {failure}"));
+            }
+            ExitCode::from(failure.code())
+        }
+    }
+}
+
+fn usage_error(error: &clap::Error) -> ExitCode {
+    // Help and version come as errors too; if they cannot be printed, nobody is reading.
+    error.print().unwrap_or_default();
+    if error.use_stderr() { ExitCode::from(Exit::Usage as u8) } else { ExitCode::SUCCESS }
+}
+
+fn run(context: &Context, command: Command) -> Result<()> {
+    match command {
+        Command::CheckConfig => check_config::run(context),
+        command => block_on(run_client(context, command)),
+    }
+}
+
+/// Commands that talk to the API need one thread.
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("the runtime does not start: {error}")))?;
+    let done = runtime.block_on(work);
+    // A read of stdin cannot be called off; it must not keep the process.
+    runtime.shutdown_background();
+    done
+}
+
+async fn run_client(context: &Context, command: Command) -> Result<()> {
+    match command {
+        // Dispatched before a runtime was started.
+        Command::CheckConfig => Ok(()),
+        Command::Enqueue(args) => enqueue::run(context, args).await,
+        Command::Org(command) => org::run(context, command).await,
+        Command::Webhook(command) => webhook::run(context, command).await,
+        Command::Queue(command) => queue::run(context, command).await,
+        Command::Why(args) => why::run(context, args).await,
+        Command::DeadLetter(command) => dead_letter::run(context, command).await,
+        Command::Status => status::run(context).await,
+    }
+}
+
+impl Context {
+    /// Where sockets, state and key are.
+    pub fn paths(&self) -> Result<Paths> {
+        let flags = PathFlags {
+            runtime_dir: self.global.runtime_dir.clone(),
+            data: self.global.data.clone(),
+            key_file: self.global.key_file.clone(),
+        };
+        Ok(paths::look_up(&flags, &self.env, |path| path.exists())?)
+    }
+
+    /// What the configuration is made from.
+    #[must_use]
+    pub fn sources(&self) -> Sources {
+        Sources { file: self.global.config.clone(), env: self.env.clone(), flags: self.global.set.clone() }
+    }
+
+    /// The checked configuration. What is odd about it is said on stderr.
+    pub fn config(&self) -> Result<Config> {
+        let config = self.sources().load()?;
+        for warning in &config.warnings {
+            output::note(&format!("postrider: {warning}"));
+        }
+        Ok(config)
+    }
+
+    /// The socket for everything.
+    fn admin(&self) -> Result<Transport> {
+        Ok(Transport::Socket(self.paths()?.runtime_dir.path.join(ADMIN_SOCKET)))
+    }
+
+    /// The socket for events.
+    fn submit(&self) -> Result<Transport> {
+        Ok(Transport::Socket(self.paths()?.runtime_dir.path.join(SUBMIT_SOCKET)))
+    }
+}
+
+#[cfg(test)]
+mod tests;
