@@ -70,10 +70,10 @@ impl Directory {
         });
     }
 
-    pub(super) fn remove(&self, number: OrgNumber) {
+    pub(super) fn remove(&self, id: &OrgId) {
         self.write(|inner| {
-            if let Some(id) = inner.by_number.remove(&number) {
-                inner.by_id.remove(&id);
+            if let Some(org) = inner.by_id.remove(id) {
+                inner.by_number.remove(&org.number);
             }
         });
     }

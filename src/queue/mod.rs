@@ -1,17 +1,60 @@
 //! 3. Keep: the durable per-org queues and dead letters. The only room that names sled.
+//!
+//! **What is promised.** A verb that changes something answers once that is on disk, through fsync: it survives kill -9
+//! and power loss. A delivered head is gone, a deferred one has its attempts and its time, before the answer. What a
+//! crash may undo is only what nobody was told.
+//!
+//! **How.** One committer thread applies changes in batches and flushes once for each (`committer.rs`, `writer.rs`).
+//! sled recovers a prefix of its log, so writes are ordered such that every prefix is a valid state: what is referred
+//! to before what refers to it; a removal of the reference before what it referred to; the org's state record, whose
+//! next sequence is the commit point of its appends, last. There are no transactions and no batches of sled's: both
+//! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
+//!
+//! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
+//! in `place.rs`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
+//! differences, and memory does not grow with the backlog.
+//!
+//! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
+//! which it never syncs, stay unused. Segments are 8 MiB. Up to 1,024 orgs have a tree of their own; beyond that a tree
+//! holds several, each in its own range of keys.
+//!
+//! **Assumed of the disk.** fsync reaches the medium; a file system that keeps what was fsynced (ext4, XFS, Btrfs). One
+//! host, one process: the lock is the kernel's.
+//!
+//! **After a failed write** the store is poisoned: every verb refuses, [`Queue::health`] says why, and only a new process
+//! may open it again. An fsync is never retried: the kernel may have dropped the pages that failed.
+//!
+//! **Format versions.** 1: this one.
 
+mod append;
+mod committer;
 mod directory;
+mod durable;
+mod key;
+mod ledger;
+mod place;
+mod read;
+mod record;
+mod recovery;
+mod seal;
+mod settings;
+mod settle;
+mod store;
+#[cfg(test)]
+mod tests;
+mod upkeep;
 mod verbs;
+mod writer;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use directory::{Directory, Org};
+pub use verbs::Queue;
 
 use crate::model::{
     Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, Event, EventId, Head, OrgId, OrgNumber,
-    OrgSettings, Secret, Sequence, UnixMs, Webhook, WebhookId,
+    Sequence, UnixMs, WebhookId,
 };
 
 /// What [`Queue::open`] needs to know.
@@ -48,7 +91,12 @@ pub enum OpenError {
     #[error(
         "{path} is in use by process {holder}: stop that daemon first, or choose another --data directory"
     )]
-    Locked { path: String, holder: String },
+    Locked {
+        /// The state directory.
+        path: String,
+        /// The process id in its lock file.
+        holder: String,
+    },
     /// Everything else, in words that say what to do.
     #[error("{0}")]
     Refused(String),
@@ -100,7 +148,12 @@ pub enum Refused {
     IdReused,
     /// The org's queue is at its limit.
     #[error("the org's queue is full: {deliveries} deliveries and {bytes} bytes are waiting")]
-    QueueFull { deliveries: u64, bytes: u64 },
+    QueueFull {
+        /// Deliveries waiting.
+        deliveries: u64,
+        /// Their payload bytes.
+        bytes: u64,
+    },
     /// Deliveries are waiting; say discard to drop them.
     #[error("{0} deliveries are waiting in the org's queue")]
     QueueNotEmpty(u64),
@@ -254,9 +307,3 @@ pub struct StoreUsage {
     /// Files in sled's blob directory; anything but 0 is a fault.
     pub blob_files: u64,
 }
-
-pub use verbs::Queue;
-
-// Silences unused-import warnings of types that only signatures of verbs.rs use.
-#[allow(unused_imports, reason = "used by verbs.rs")]
-use {BTreeMap as _, OrgSettings as _, Secret as _, Webhook as _};

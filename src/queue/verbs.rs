@@ -1,11 +1,21 @@
 //! The verbs of the store: values in, values out.
 
-use tokio::sync::{mpsc, watch};
+use std::sync::Arc;
 
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::append::{self, Prepared};
+use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
+use super::ledger::Published;
+use super::read::{self, Loaded, Window};
+use super::settle::{self, Death};
+use super::store::{Store, Trouble};
+use super::writer::{Applied, Limits, Writer};
 use super::{
-    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, QueueSummary,
-    Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage,
+    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Pause,
+    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, recovery, settings,
 };
+use crate::clock;
 use crate::model::{
     Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, OrgId, OrgNumber, OrgSettings, Sequence, UnixMs,
     Webhook, WebhookId,
@@ -13,49 +23,189 @@ use crate::model::{
 
 /// A handle on the store; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Queue {}
+pub struct Queue {
+    shared: Arc<Shared>,
+}
 
-#[expect(clippy::todo, clippy::unused_async, unused_variables, reason = "being written")]
+struct Shared {
+    store: Arc<Store>,
+    directory: Arc<Directory>,
+    published: Arc<Published>,
+    orders: mpsc::Sender<Order>,
+    health: watch::Receiver<StoreHealth>,
+    reserve_bytes: u64,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
 impl Queue {
     /// Opens or creates the store and starts its committer. Blocking: call it before or outside the runtime.
     /// The receiver gets one notice per org with a head, then one per change.
-    pub fn open(options: StoreOptions) -> Result<(Queue, mpsc::UnboundedReceiver<Notice>), OpenError> {
-        todo!()
+    pub fn open(options: &StoreOptions) -> Result<(Queue, mpsc::UnboundedReceiver<Notice>), OpenError> {
+        let store = Arc::new(Store::open(options)?);
+        let refused =
+            |what: &str, error: &dyn std::fmt::Display| OpenError::Refused(format!("{what}: {error}"));
+        let reserve_bytes = match options.reserve_bytes {
+            Some(bytes) => bytes,
+            None => store
+                .place
+                .default_reserve_bytes()
+                .map_err(|e| refused("cannot ask the disk for its size", &e))?,
+        };
+        store.place.lay_ballast(reserve_bytes);
+        let directory = Arc::new(Directory::default());
+        let recovered = recovery::recover(store.clone(), &directory).map_err(|trouble| match trouble {
+            trouble if trouble.is_disk_full() => {
+                OpenError::DiskFull(format!("the disk is too full to open the store: {trouble}"))
+            }
+            trouble => {
+                refused("the store cannot be recovered; keep a copy and restore it from a backup", &trouble)
+            }
+        })?;
+        let published = Arc::new(Published::default());
+        let (notices, notices_receiver) = mpsc::unbounded_channel();
+        let limits =
+            Limits { max_deliveries: options.max_deliveries, max_bytes: options.max_bytes, reserve_bytes };
+        let mut writer = Writer::new(recovered, limits, directory.clone(), published.clone(), notices);
+        let (health_sender, health) = watch::channel(StoreHealth::Accepting);
+        writer.disk_is_full(0);
+        writer.publish(&health_sender);
+        let (orders, orders_receiver) = mpsc::channel(JOBS_WAITING_MAX);
+        committer::start(writer, orders_receiver, orders.downgrade(), health_sender)
+            .map_err(|error| refused("cannot start the committer", &error))?;
+        let shared = Shared { store, directory, published, orders, health, reserve_bytes };
+        Ok((Queue { shared: Arc::new(shared) }, notices_receiver))
     }
+
+    /// Has the committer apply a change, and answers once it is durable.
+    async fn commit<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        change: impl FnOnce(&mut Writer) -> Applied<T> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (sender, receiver) = oneshot::channel();
+        let apply = move |writer: &mut Writer| -> Result<Answer, Trouble> {
+            let result = change(writer)?;
+            Ok(Box::new(move |durable| {
+                // A caller that has gone away does not undo what is durable.
+                sender.send(durable.and(result)).ok();
+            }))
+        };
+        let order = Order::Change(Job { bytes, apply: Box::new(apply) });
+        if self.shared.orders.send(order).await.is_err() {
+            return Err(self.unavailable());
+        }
+        receiver.await.unwrap_or_else(|_| Err(self.unavailable()))
+    }
+
+    fn unavailable(&self) -> Refused {
+        match &*self.shared.health.borrow() {
+            StoreHealth::Failed(_) => {
+                Refused::Unavailable("a write failed, or the store is closed".to_owned())
+            }
+            StoreHealth::Accepting | StoreHealth::DiskFull => {
+                Refused::Unavailable("the store is closing".to_owned())
+            }
+        }
+    }
+
+    /// Reads on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Shared) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Refused> {
+        let shared = self.shared.clone();
+        match tokio::task::spawn_blocking(move || look(&shared)).await {
+            Ok(Ok(value)) => Ok(value),
+            Ok(Err(trouble)) => {
+                tracing::error!(error = %trouble, "reading the store failed");
+                Err(Refused::Unavailable("reading the store failed".to_owned()))
+            }
+            Err(error) => Err(Refused::Unavailable(format!("a reader ended early: {error}"))),
+        }
+    }
+
     /// Orgs and webhooks in force.
     pub fn directory(&self) -> &Directory {
-        todo!()
+        &self.shared.directory
     }
+
     /// Creates the org (`true`) or replaces its settings (`false`; `created_at` is kept).
     pub async fn put_org(&self, id: OrgId, settings: OrgSettings) -> Result<bool, Refused> {
-        todo!()
+        self.commit(0, move |writer| settings::put_org(writer, id, settings)).await
     }
+
     /// Deletes the org with its webhooks. With `discard`, its queue and dead letters go too; without, waiting
     /// deliveries are refused with [`Refused::QueueNotEmpty`] and its dead letters stay.
     pub async fn delete_org(&self, id: &OrgId, discard: bool) -> Result<(), Refused> {
-        todo!()
+        let id = id.clone();
+        self.commit(0, move |writer| settings::delete_org(writer, &id, discard)).await
     }
+
     /// Creates (`true`) or replaces (`false`; `created_at` is kept) a webhook.
     pub async fn put_webhook(&self, org: &OrgId, webhook: Webhook) -> Result<bool, Refused> {
-        todo!()
+        let org = org.clone();
+        self.commit(0, move |writer| settings::put_webhook(writer, &org, webhook)).await
     }
+
     /// Deletes a webhook; its queued deliveries die as `webhook-deleted` when their turn comes.
     pub async fn delete_webhook(&self, org: &OrgId, webhook: &WebhookId) -> Result<(), Refused> {
-        todo!()
+        let (org, webhook) = (org.clone(), webhook.clone());
+        self.commit(0, move |writer| settings::delete_webhook(writer, &org, &webhook)).await
     }
-    /// Appends events in order; each answer comes once durable. One result per event, in the same order.
+
+    /// Appends events in order; the answer comes once all are durable. One result per event, in the same order.
     pub async fn append(&self, events: Vec<Append>) -> Vec<Result<Appended, Refused>> {
-        todo!()
+        let count = events.len();
+        let bytes =
+            events.iter().map(|append| append.event.payload.len() * append.webhooks.len().max(1)).sum();
+        let prepared: Vec<_> = events.into_iter().map(|append| self.prepare(append)).collect();
+        let result = self
+            .commit(bytes, move |writer| {
+                let results = prepared.into_iter().map(|prepared| append::append(writer, prepared));
+                Ok(Ok(results.collect::<Result<Vec<_>, Trouble>>()?))
+            })
+            .await;
+        result.unwrap_or_else(|refused| vec![Err(refused); count])
     }
+
+    fn prepare(&self, append: Append) -> Prepared {
+        let event = &append.event;
+        let seen = event.id_given.then(|| {
+            let sealer = &self.shared.store.sealer;
+            let attributes =
+                event.attributes.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+            let content =
+                [event.event_type.as_str().as_bytes(), &event.payload].into_iter().chain(attributes);
+            (sealer.hash([event.id.as_str().as_bytes()]), sealer.hash(content))
+        });
+        Prepared { append, seen }
+    }
+
     /// Reads the claimed head with its payload; `None` if it is no longer the head. A record that cannot be read is
     /// quarantined, and the next head is announced.
     pub async fn load(&self, claim: Claim) -> Result<Option<Delivery>, Refused> {
-        todo!()
+        match self.read(move |shared| read::load(&shared.store, claim)).await? {
+            Loaded::Delivery(delivery) => Ok(Some(delivery)),
+            Loaded::Gone => Ok(None),
+            Loaded::Unreadable(why) => {
+                let at = clock::now();
+                self.commit(0, move |writer| settle::quarantine_head(writer, claim, &why.to_string(), at))
+                    .await?;
+                Ok(None)
+            }
+        }
     }
-    /// The head was delivered: remove it.
-    pub async fn done(&self, claim: Claim) -> Result<Settled, Refused> {
-        todo!()
+
+    /// The head was delivered: remove it. `size` is its payload's length in bytes.
+    pub async fn done(&self, claim: Claim, size: u64) -> Result<Settled, Refused> {
+        self.commit(0, move |writer| settle::done(writer, claim, size)).await
     }
+
     /// The head's attempt failed: remember it, and when the next may start.
     pub async fn defer(
         &self,
@@ -63,8 +213,9 @@ impl Queue {
         attempt: Attempt,
         not_before: UnixMs,
     ) -> Result<Settled, Refused> {
-        todo!()
+        self.commit(0, move |writer| settle::defer(writer, claim, &attempt, not_before)).await
     }
+
     /// The head is given up (after `attempt`, if one was made now): move it to the dead letters.
     pub async fn bury(
         &self,
@@ -73,28 +224,39 @@ impl Queue {
         reason: DeadReason,
         at: UnixMs,
     ) -> Result<Settled, Refused> {
-        todo!()
+        let death = Death { reason, note: None, at };
+        self.commit(0, move |writer| settle::bury(writer, claim, attempt.as_ref(), death)).await
     }
+
     /// An operator gives up the head. Answers its dead letter.
     pub async fn skip(&self, org: &OrgId, note: Option<String>, at: UnixMs) -> Result<DeadLetterId, Refused> {
-        todo!()
+        let org = org.clone();
+        self.commit(0, move |writer| settle::skip(writer, &org, note, at)).await
     }
+
     /// The head's wait ends now.
     pub async fn retry_now(&self, org: &OrgId) -> Result<Sequence, Refused> {
-        todo!()
+        let org = org.clone();
+        self.commit(0, move |writer| settle::retry_now(writer, &org)).await
     }
+
     /// Nothing of this org is attempted until resumed; survives restarts. Pausing a paused org replaces the reason.
     pub async fn pause(&self, org: &OrgId, reason: Option<String>, at: UnixMs) -> Result<(), Refused> {
-        todo!()
+        let org = org.clone();
+        self.commit(0, move |writer| settle::set_pause(writer, &org, Some(Pause { reason, at }))).await
     }
+
     /// Ends a pause.
     pub async fn resume(&self, org: &OrgId) -> Result<(), Refused> {
-        todo!()
+        let org = org.clone();
+        self.commit(0, move |writer| settle::set_pause(writer, &org, None)).await
     }
+
     /// The org's queue in numbers, from memory.
     pub fn summary(&self, org: OrgNumber) -> QueueSummary {
-        todo!()
+        self.shared.published.summary(org)
     }
+
     /// Deliveries in order, head first, at most `limit`, those after `after`.
     pub async fn list(
         &self,
@@ -103,40 +265,83 @@ impl Queue {
         limit: usize,
         payload: bool,
     ) -> Result<Vec<Queued>, Refused> {
-        todo!()
+        let window = Window { after, limit, payload };
+        self.read(move |shared| read::list(&shared.store, &shared.published, org, &window)).await
     }
-    /// Dead letters that match, oldest death first.
+
+    /// Dead letters that match, oldest death first. A page may hold fewer than `limit` and still have a next one.
     pub async fn dead_list(
         &self,
         filter: DeadFilter,
         after: Option<DeadCursor>,
         limit: usize,
     ) -> Result<DeadPage, Refused> {
-        todo!()
+        self.read(move |shared| read::dead_list(&shared.store, &filter, after, limit)).await
     }
+
     /// One dead letter with every attempt.
     pub async fn dead_show(&self, id: DeadLetterId, payload: bool) -> Result<Option<DeadLetter>, Refused> {
-        todo!()
+        self.read(move |shared| read::dead_show(&shared.store, id, payload)).await
     }
+
     /// Appends these dead letters to their orgs' queues in this order, with fresh attempts. Answers how many were
     /// there; those that are gone, or whose org is gone, are passed over.
     pub async fn revive(&self, ids: Vec<DeadLetterId>) -> Result<u64, Refused> {
-        todo!()
+        self.each(ids, settle::revive).await
     }
+
     /// Removes these dead letters for good. Answers how many were there.
     pub async fn discard(&self, ids: Vec<DeadLetterId>) -> Result<u64, Refused> {
-        todo!()
+        self.each(ids, settle::remove_letter).await
     }
+
+    async fn each(
+        &self,
+        ids: Vec<DeadLetterId>,
+        change: fn(&mut Writer, DeadLetterId) -> Result<bool, Trouble>,
+    ) -> Result<u64, Refused> {
+        self.commit(0, move |writer| {
+            let mut changed = 0;
+            for id in ids {
+                changed += u64::from(change(writer, id)?);
+            }
+            Ok(Ok(changed))
+        })
+        .await
+    }
+
     /// Numbers for status.
     pub fn usage(&self) -> StoreUsage {
-        todo!()
+        let Shared { store, directory, published, reserve_bytes, .. } = &*self.shared;
+        let (orgs, webhooks) = directory.counts();
+        let (deliveries, live_bytes, dead_letters) = published.totals();
+        StoreUsage {
+            orgs,
+            webhooks,
+            deliveries,
+            dead_letters,
+            live_bytes,
+            allocated_bytes: store.place.allocated_bytes(),
+            free_bytes: store.place.free_bytes().unwrap_or(0),
+            reserve_bytes: *reserve_bytes,
+            quarantined: store.quarantine.len(),
+            blob_files: store.place.blob_files(),
+        }
     }
+
     /// Changes when the store stops or starts accepting.
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
-        todo!()
+        self.shared.health.clone()
     }
-    /// Commits what was handed in, refuses what comes later, closes the store and gives up its lock.
+
+    /// Commits what was handed in, refuses what comes later, and ends the committer. The lock goes with the last handle.
     pub async fn close(&self) {
-        todo!()
+        let (sender, receiver) = oneshot::channel();
+        let stopped: Answer = Box::new(move |_| {
+            sender.send(()).ok();
+        });
+        if self.shared.orders.send(Order::Stop(stopped)).await.is_ok() {
+            receiver.await.ok();
+        }
     }
 }

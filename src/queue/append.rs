@@ -1,0 +1,153 @@
+//! Appending: an event's deliveries, all or none.
+//!
+//! Order of writes: chunks, deliveries, the seen id, and at the end of the batch the state record whose next sequence
+//! is the commit point. A delivery knows the seen id it came with, so what a crash leaves beyond the commit point is
+//! found and swept with it at open.
+
+use super::key::{self, InQueue, KeyHash};
+use super::record::{Body, DeliveryRecord, SeenRecord};
+use super::store::{INLINE_BYTES_MAX, Trouble};
+use super::writer::{Applied, Writer};
+use super::{Append, Appended, Refused};
+use crate::model::{Event, Head, OrgNumber, Sequence, UnixMs};
+
+/// How long a given event id is remembered.
+pub(super) const SEEN_FOR_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// An append with its hashes, computed by the caller so that the committer need not.
+pub(super) struct Prepared {
+    pub(super) append: Append,
+    /// Hash of the id and of the content; only for an id that was given.
+    pub(super) seen: Option<(KeyHash, KeyHash)>,
+}
+
+/// The day under which a seen id is filed. A day is as long as an id is remembered, so that two of them hold it.
+pub(super) fn day_of(at: UnixMs) -> u32 {
+    u32::try_from(at.0.div_euclid(SEEN_FOR_MS)).unwrap_or(0)
+}
+
+/// Appends one event.
+pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appended> {
+    let Prepared { append: Append { org, event, webhooks, accepted_at }, seen } = prepared;
+    let number = org.number;
+    if writer.number_of(&org.id) != Some(number) {
+        return Ok(Err(Refused::UnknownOrg));
+    }
+    if let Some((id, content)) = &seen
+        && let Some(before) = find_seen(writer, number, id, accepted_at)?
+    {
+        return Ok(answer_again(&event, &before, content));
+    }
+    let size = event.payload.len() as u64;
+    let count = u32::try_from(webhooks.len()).unwrap_or(u32::MAX);
+    let deliveries = u64::from(count);
+    if writer.disk_is_full(size * deliveries.max(1)) {
+        return Ok(Err(Refused::DiskFull));
+    }
+    let limits = writer.limits;
+    let queue = writer.queue_mut(number)?;
+    let (depth, bytes) = (queue.depth(), queue.bytes);
+    let max_deliveries = org.settings.max_deliveries.unwrap_or(limits.max_deliveries);
+    let max_bytes = org.settings.max_bytes.unwrap_or(limits.max_bytes);
+    if deliveries > 0 && (depth + deliveries > max_deliveries || bytes + size * deliveries > max_bytes) {
+        return Ok(Err(Refused::QueueFull { deliveries: depth, bytes }));
+    }
+    let (first, bytes_total) = (queue.next, queue.bytes_total);
+    let day = day_of(accepted_at);
+    let record = DeliveryRecord {
+        event_id: event.id.as_str().to_owned(),
+        event_type: event.event_type.as_str().to_owned(),
+        webhook: String::new(),
+        attributes: event.attributes.into_iter().collect(),
+        accepted_at_ms: accepted_at.0,
+        size,
+        bytes_before: bytes_total,
+        seen: seen.map(|(id, _)| (day, id)),
+        body: Body::Inline(Vec::new()),
+    };
+    let names: Vec<_> = webhooks.iter().map(|webhook| webhook.as_str().to_owned()).collect();
+    put_deliveries(writer, number, first, record, &names, &event.payload)?;
+    if let Some((id, content)) = seen {
+        let record = SeenRecord {
+            accepted_at_ms: accepted_at.0,
+            content,
+            first_sequence: (deliveries > 0).then_some(first.0),
+            deliveries: count,
+        };
+        writer.store.queue_for_writing(number)?.put(&key::seen(number, day, &id), &record)?;
+    }
+    Ok(Ok(Appended {
+        id: event.id,
+        sequence: (deliveries > 0).then_some(first),
+        deliveries: count,
+        duplicate: false,
+    }))
+}
+
+/// Writes the deliveries of one event from `first` on and counts them in; the state record follows with the batch.
+pub(super) fn put_deliveries(
+    writer: &mut Writer,
+    org: OrgNumber,
+    first: Sequence,
+    mut record: DeliveryRecord,
+    webhooks: &[String],
+    payload: &[u8],
+) -> Result<(), Trouble> {
+    let Some(last) = (webhooks.len() as u64).checked_sub(1).map(|more| first.0 + more) else {
+        return Ok(());
+    };
+    let tree = writer.store.queue_for_writing(org)?;
+    record.body = if payload.len() <= INLINE_BYTES_MAX {
+        Body::Inline(payload.to_vec())
+    } else {
+        let parts = tree.put_chunks(payload, |part| key::of_part(InQueue::Chunk as u8, org, first, part))?;
+        Body::Chunks { at: first.0, last, parts }
+    };
+    let mut sequence = first;
+    for webhook in webhooks {
+        record.webhook.clone_from(webhook);
+        tree.put(&key::of_sequence(InQueue::Delivery as u8, org, sequence), &record)?;
+        record.bytes_before += record.size;
+        sequence = sequence.next();
+    }
+    let queue = writer.queue_mut(org)?;
+    queue.next = sequence;
+    queue.bytes += record.bytes_before - queue.bytes_total;
+    queue.bytes_total = record.bytes_before;
+    if queue.head.is_none() {
+        queue.head = Some(Head { sequence: first, attempts: 0, not_before: None });
+    }
+    writer.state_changed(org);
+    Ok(())
+}
+
+/// An id accepted within the last day, under today's or yesterday's key.
+fn find_seen(
+    writer: &Writer,
+    org: OrgNumber,
+    id: &KeyHash,
+    now: UnixMs,
+) -> Result<Option<SeenRecord>, Trouble> {
+    let Some(tree) = writer.store.queue(org) else { return Ok(None) };
+    let today = day_of(now);
+    for day in [today, today.wrapping_sub(1)] {
+        if let Some(record) = tree.get::<SeenRecord>(&key::seen(org, day, id))?
+            && now.0.saturating_sub(record.accepted_at_ms) < SEEN_FOR_MS
+        {
+            return Ok(Some(record));
+        }
+    }
+    Ok(None)
+}
+
+fn answer_again(event: &Event, before: &SeenRecord, content: &KeyHash) -> Result<Appended, Refused> {
+    if before.content != *content {
+        return Err(Refused::IdReused);
+    }
+    Ok(Appended {
+        id: event.id.clone(),
+        sequence: before.first_sequence.map(Sequence),
+        deliveries: before.deliveries,
+        duplicate: true,
+    })
+}

@@ -1,0 +1,309 @@
+//! The state directory: whose it is, who has it now, and how a store comes into being whole or not at all.
+//!
+//! ```text
+//! postrider.lock   held while the store is open; holds the process id
+//! ballast          space given back when a full disk keeps the store from opening
+//! store/           sled's directory, published by one rename
+//!   FORMAT         format version and key id: read before sled touches anything
+//! store.new/       a creation that was cut off; removed
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
+
+use super::OpenError;
+use super::seal::FORMAT_VERSION;
+
+const LOCK: &str = "postrider.lock";
+const STORE: &str = "store";
+const STORE_NEW: &str = "store.new";
+const FORMAT: &str = "FORMAT";
+const BALLAST: &str = "ballast";
+/// What is set aside for opening and draining on a full disk: opening writes a snapshot and pads the segment at the
+/// log's end, draining needs log space for its removals.
+const BALLAST_BYTES: u64 = 32 << 20;
+/// Free space that is left alone by default: this, or a twentieth of the disk if that is less.
+const RESERVE_BYTES: u64 = 512 << 20;
+/// The default reserve is never below what two segments of the log take.
+const RESERVE_BYTES_MIN: u64 = 16 << 20;
+
+/// A locked state directory.
+#[derive(Debug)]
+pub(super) struct Place {
+    dir: PathBuf,
+    /// Held for its lock; the kernel lets go of it however the process ends.
+    _lock: File,
+}
+
+/// What was found in it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    Nothing,
+    Store,
+}
+
+fn refused(text: String) -> OpenError {
+    OpenError::Refused(text)
+}
+
+fn trouble(what: &str, path: &Path, error: &io::Error) -> OpenError {
+    let text = format!("cannot {what} {}: {error}", path.display());
+    if error.kind() == io::ErrorKind::StorageFull { OpenError::DiskFull(text) } else { refused(text) }
+}
+
+impl Place {
+    /// Creates the directory if need be and takes its lock.
+    pub(super) fn claim(dir: &Path) -> Result<Place, OpenError> {
+        let created = !dir.exists();
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(dir)
+            .map_err(|error| trouble("create the state directory", dir, &error))?;
+        if created && let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_dir(parent).map_err(|error| trouble("sync", parent, &error))?;
+        }
+        let path = dir.join(LOCK);
+        let mut lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| trouble("open", &path, &error))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            let mut holder = String::new();
+            let known = lock.read_to_string(&mut holder).is_ok() && !holder.trim().is_empty();
+            let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
+            return Err(OpenError::Locked { path: dir.display().to_string(), holder });
+        }
+        let write = |lock: &mut File| -> io::Result<()> {
+            lock.set_len(0)?;
+            lock.rewind()?;
+            writeln!(lock, "{}", std::process::id())
+        };
+        // On a full disk the number is missing from a message, nothing more.
+        if let Err(error) = write(&mut lock) {
+            tracing::debug!(%error, "the lock file does not name this process");
+        }
+        Ok(Place { dir: dir.to_owned(), _lock: lock })
+    }
+
+    /// Where sled works.
+    pub(super) fn store_dir(&self) -> PathBuf {
+        self.dir.join(STORE)
+    }
+
+    /// Looks what is there and whether it is ours, written in a format and with a key that we have. Changes nothing
+    /// but the remains of a creation that was cut off.
+    pub(super) fn inspect(&self, key_id: &str) -> Result<Found, OpenError> {
+        let store = self.store_dir();
+        if !store.exists() {
+            self.refuse_foreign()?;
+            let remains = self.dir.join(STORE_NEW);
+            if remains.exists() {
+                fs::remove_dir_all(&remains).map_err(|error| trouble("remove", &remains, &error))?;
+            }
+            return Ok(Found::Nothing);
+        }
+        let marker = store.join(FORMAT);
+        let text = fs::read_to_string(&marker).map_err(|error| {
+            refused(format!(
+                "{} was not made by postrider ({FORMAT}: {error}): choose another --data directory",
+                store.display()
+            ))
+        })?;
+        check_marker(&text, key_id, &store)?;
+        for part in ["db", "conf"] {
+            if !store.join(part).exists() {
+                return Err(refused(format!(
+                    "{} holds the marker of a store but its file {part} is missing: restore the directory from a \
+                     backup, or move it away to start empty",
+                    store.display()
+                )));
+            }
+        }
+        Ok(Found::Store)
+    }
+
+    /// A directory that holds other things is somebody else's: better to ask than to settle in it.
+    fn refuse_foreign(&self) -> Result<(), OpenError> {
+        let entries = fs::read_dir(&self.dir).map_err(|error| trouble("read", &self.dir, &error))?;
+        for entry in entries {
+            let name = entry.map_err(|error| trouble("read", &self.dir, &error))?.file_name();
+            if !is_ours(&name.to_string_lossy()) {
+                return Err(refused(format!(
+                    "{} holds \"{}\", which is not postrider's: choose an empty directory with --data",
+                    self.dir.display(),
+                    name.to_string_lossy().escape_debug()
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds a store with `make` beside its final place and publishes it by a rename, everything synced.
+    pub(super) fn create(
+        &self,
+        key_id: &str,
+        make: impl FnOnce(&Path) -> Result<(), OpenError>,
+    ) -> Result<(), OpenError> {
+        let new = self.dir.join(STORE_NEW);
+        make(&new)?;
+        let publish = || -> io::Result<()> {
+            fs::write(new.join(FORMAT), marker(key_id))?;
+            sync_tree(&new)?;
+            fs::rename(&new, self.store_dir())?;
+            sync_dir(&self.dir)
+        };
+        publish().map_err(|error| trouble("create the store in", &self.dir, &error))
+    }
+
+    /// Removes what a crash while opening leaves of a snapshot: sled would take the torn file for the newest snapshot
+    /// and refuse to open for ever. The file is an unfinished accelerator, never data.
+    pub(super) fn remove_torn_snapshots(&self) -> Result<(), OpenError> {
+        for path in self.snapshots()? {
+            if path.to_string_lossy().ends_with(".generating") {
+                fs::remove_file(&path).map_err(|error| trouble("remove", &path, &error))?;
+                tracing::info!(file = %path.display(), "removed an unfinished snapshot");
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves all snapshots aside, so that sled reads its whole log instead.
+    pub(super) fn set_snapshots_aside(&self) -> Result<(), OpenError> {
+        for path in self.snapshots()? {
+            let aside = path.with_file_name(format!(
+                "aside.{}",
+                path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
+            ));
+            fs::rename(&path, &aside).map_err(|error| trouble("move", &path, &error))?;
+            tracing::warn!(to = %aside.display(), "moved a snapshot aside");
+        }
+        Ok(())
+    }
+
+    fn snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
+        let store = self.store_dir();
+        let entries = fs::read_dir(&store).map_err(|error| trouble("read", &store, &error))?;
+        Ok(entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")))
+            .collect())
+    }
+
+    /// Files in sled's blob directory. sled never syncs them; the sizes chosen here keep it empty.
+    pub(super) fn blob_files(&self) -> u64 {
+        fs::read_dir(self.store_dir().join("blobs")).map_or(0, |entries| entries.count() as u64)
+    }
+
+    /// Bytes the store takes on disk.
+    pub(super) fn allocated_bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
+        fs::read_dir(self.store_dir()).map_or(0, |entries| entries.filter_map(size).sum())
+    }
+
+    /// Free bytes on its disk.
+    pub(super) fn free_bytes(&self) -> io::Result<u64> {
+        let disk = statvfs(&self.dir)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    /// The reserve when the configuration names none.
+    pub(super) fn default_reserve_bytes(&self) -> io::Result<u64> {
+        let disk = statvfs(&self.dir)?;
+        let twentieth = disk.f_blocks.saturating_mul(disk.f_frsize) / 20;
+        Ok(twentieth.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES))
+    }
+
+    /// Gives the ballast's space back; whether there was one.
+    pub(super) fn drop_ballast(&self) -> bool {
+        fs::remove_file(self.dir.join(BALLAST)).is_ok()
+    }
+
+    /// Lays the ballast down if it is not there and the disk has room for it beside `reserve_bytes`. Best effort: some
+    /// file systems cannot reserve space.
+    pub(super) fn lay_ballast(&self, reserve_bytes: u64) {
+        let path = self.dir.join(BALLAST);
+        let room = self.free_bytes().is_ok_and(|free| free > reserve_bytes.saturating_add(2 * BALLAST_BYTES));
+        if path.exists() || !room {
+            return;
+        }
+        let lay = || -> io::Result<()> {
+            let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+            fallocate(&file, FallocateFlags::empty(), 0, BALLAST_BYTES)?;
+            file.sync_all()
+        };
+        if let Err(error) = lay() {
+            tracing::debug!(%error, "no ballast on this file system");
+            self.drop_ballast();
+        }
+    }
+}
+
+/// Names that a state directory may hold before a store is made in it: ours, and what people keep beside it.
+fn is_ours(name: &str) -> bool {
+    let known =
+        [LOCK, STORE_NEW, BALLAST, "postrider.key", "postrider.key.new", "postrider.sock", "admin.sock"];
+    let suffixes = [".toml", ".log", ".key", ".sock", ".pid"];
+    known.contains(&name)
+        || name == "lost+found"
+        || name.starts_with('.')
+        || suffixes.iter().any(|suffix| name.ends_with(suffix))
+}
+
+fn marker(key_id: &str) -> String {
+    format!("postrider store\nformat {FORMAT_VERSION}\nkey {key_id}\n")
+}
+
+fn check_marker(text: &str, key_id: &str, store: &Path) -> Result<(), OpenError> {
+    let store = store.display();
+    let mut lines = text.lines();
+    let format = lines.next().filter(|line| *line == "postrider store").and(lines.next());
+    let Some(format) = format.and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok()) else {
+        return Err(refused(format!(
+            "{store}/{FORMAT} is not a store's marker: restore the directory from a backup, or choose another --data"
+        )));
+    };
+    if format > u32::from(FORMAT_VERSION) {
+        return Err(refused(format!(
+            "{store} was written by a newer postrider (format {format}, this one reads {FORMAT_VERSION}): install that \
+             version again"
+        )));
+    }
+    let Some(written_with) = lines.next().and_then(|line| line.strip_prefix("key ")) else {
+        return Err(refused(format!("{store}/{FORMAT} names no key: restore the directory from a backup")));
+    };
+    if written_with != key_id {
+        return Err(refused(format!(
+            "{store} is sealed with the key {written_with}, and the key given is {key_id}: give the right one with \
+             --key-file or the credential postrider.key; nothing was changed"
+        )));
+    }
+    Ok(())
+}
+
+/// Syncs a directory's entries.
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+/// Syncs every file and directory below `dir`, and `dir` itself.
+fn sync_tree(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sync_tree(&path)?;
+        } else {
+            File::open(&path)?.sync_all()?;
+        }
+    }
+    sync_dir(dir)
+}

@@ -1,0 +1,322 @@
+//! What happens at open: orgs are read, every queue's state is put together, and what a crash cut off is finished or
+//! swept, so that the rest of the code only ever sees whole states. One unreadable record never stops it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::directory::{Directory, Org};
+use super::key::{self, InDead, InOrgs, InQueue, KeyHash};
+use super::ledger::OrgQueue;
+use super::record::{
+    Body, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, SeenRecord, StateRecord, WebhookRecord,
+};
+use super::seal::Unreadable;
+use super::settle::remove_letter_rows;
+use super::store::{Row, SealedTree, Store, Trouble};
+use super::upkeep::{Deleted, Upkeep};
+use super::writer::{Recovered, set_aside};
+use crate::clock;
+use crate::model::{DeadLetterId, Head, OrgNumber, Sequence, UnixMs};
+
+/// Puts the store's state together and makes the repairs durable.
+pub(super) fn recover(store: Arc<Store>, directory: &Directory) -> Result<Recovered, Trouble> {
+    let mut recovery =
+        Recovery { store: &store, known: HashSet::new(), upkeep: Upkeep::default(), set_aside: 0 };
+    recovery.note_deleted()?;
+    recovery.load_orgs(directory)?;
+    let mut queues = HashMap::new();
+    for tree in store.queues() {
+        recovery.load_queues(tree, &mut queues)?;
+    }
+    recovery.count_dead_letters(&mut queues)?;
+    let Recovery { upkeep, set_aside, .. } = recovery;
+    let next_org = store.meta.get::<u32>(key::NEXT_ORG)?.unwrap_or(1);
+    store.flush()?;
+    if set_aside > 0 {
+        tracing::error!(records = set_aside, "unreadable records were set aside in the quarantine");
+    }
+    Ok(Recovered { store, queues, next_org, upkeep })
+}
+
+struct Recovery<'a> {
+    store: &'a Store,
+    /// Numbers of orgs that are there.
+    known: HashSet<OrgNumber>,
+    upkeep: Upkeep,
+    set_aside: u32,
+}
+
+impl Recovery<'_> {
+    fn note_deleted(&mut self) -> Result<(), Trouble> {
+        for row in self.store.meta.rows_with(key::DELETED) {
+            let row = row?;
+            if let Some(org) = key::deleted_org_in(&row.key) {
+                self.upkeep.delete(Deleted { org, dead_letters: row.read::<bool>().unwrap_or(false) });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves an unreadable record to the quarantine.
+    fn quarantine(&mut self, tree: &SealedTree, row: &Row<'_>, why: Unreadable) -> Result<(), Trouble> {
+        self.set_aside += 1;
+        set_aside(self.store, row, tree.name(), &why.to_string(), clock::now(), self.set_aside)?;
+        tree.remove(&row.key)
+    }
+
+    fn load_orgs(&mut self, directory: &Directory) -> Result<(), Trouble> {
+        let orgs = &self.store.orgs;
+        let mut found: BTreeMap<OrgNumber, Org> = BTreeMap::new();
+        for row in orgs.rows_with(&[InOrgs::Org as u8]) {
+            let row = row?;
+            let parts = row.read::<OrgRecord>().and_then(OrgRecord::into_parts);
+            match (key::org_in(&row.key), parts) {
+                (Some(number), Ok((id, settings))) => {
+                    found.insert(number, Org { number, id, settings, webhooks: BTreeMap::new() });
+                }
+                (_, Err(why)) => self.quarantine(orgs, &row, why)?,
+                (None, Ok(_)) => self.quarantine(orgs, &row, Unreadable::Garbled)?,
+            }
+        }
+        for row in orgs.rows_with(&[InOrgs::Webhook as u8]) {
+            let row = row?;
+            match row.read::<WebhookRecord>().and_then(WebhookRecord::into_webhook) {
+                Ok(webhook) => match key::org_in(&row.key).and_then(|number| found.get_mut(&number)) {
+                    Some(org) => drop(org.webhooks.insert(webhook.id.clone(), Arc::new(webhook))),
+                    // Its org was deleted; the crash came before its own removal.
+                    None => orgs.remove(&row.key)?,
+                },
+                Err(why) => self.quarantine(orgs, &row, why)?,
+            }
+        }
+        self.known = found.keys().copied().collect();
+        for org in found.into_values() {
+            directory.put(org);
+        }
+        Ok(())
+    }
+
+    fn load_queues(
+        &mut self,
+        tree: &SealedTree,
+        queues: &mut HashMap<OrgNumber, OrgQueue>,
+    ) -> Result<(), Trouble> {
+        for row in tree.rows_with(&[InQueue::State as u8]) {
+            let row = row?;
+            let Some(org) = key::org_in(&row.key).filter(|org| self.known.contains(org)) else { continue };
+            let record = match row.read::<StateRecord>() {
+                Ok(record) => record,
+                Err(why) => {
+                    self.quarantine(tree, &row, why)?;
+                    rebuild_state(tree, org)?
+                }
+            };
+            queues.insert(org, self.load_queue(tree, org, record)?);
+        }
+        Ok(())
+    }
+
+    fn load_queue(
+        &mut self,
+        tree: &SealedTree,
+        org: OrgNumber,
+        record: StateRecord,
+    ) -> Result<OrgQueue, Trouble> {
+        let head = record.head;
+        let mut queue = OrgQueue::from_record(record);
+        sweep_uncommitted(tree, org, queue.next)?;
+        if let Some(sequence) = queue.last_revived {
+            remove_letter_rows(self.store, DeadLetterId { org, sequence })?;
+        }
+        let delivery = self.find_head(tree, org, queue.next)?;
+        let chunks_from = match &delivery {
+            Some((sequence, record)) => {
+                queue.set_head(*sequence);
+                queue.bytes = queue.bytes_total.saturating_sub(record.bytes_before);
+                match record.body {
+                    Body::Chunks { at, .. } => Sequence(at),
+                    Body::Inline(_) => *sequence,
+                }
+            }
+            None => queue.next,
+        };
+        if let (Some(now), Some(then)) = (queue.head, head)
+            && then.sequence == now.sequence.0
+        {
+            queue.head = Some(resume(now, then));
+        }
+        let attempts_from = queue.head.map_or(queue.next, |head| head.sequence);
+        remove_before(tree, InQueue::Chunk, org, chunks_from)?;
+        remove_before(tree, InQueue::Attempt, org, attempts_from)?;
+        Ok(queue)
+    }
+
+    /// The first delivery that is really waiting: one that is already a dead letter only lacks its removal, and an
+    /// unreadable one is set aside.
+    fn find_head(
+        &mut self,
+        tree: &SealedTree,
+        org: OrgNumber,
+        next: Sequence,
+    ) -> Result<Option<(Sequence, DeliveryRecord)>, Trouble> {
+        let kind = InQueue::Delivery as u8;
+        let range = key::of_sequence(kind, org, Sequence(0))..key::of_sequence(kind, org, next);
+        for row in tree.rows(range) {
+            let row = row?;
+            let Some(sequence) = key::sequence_in(&row.key) else { continue };
+            if let Some(letter) =
+                self.store.dead.row(&key::of_sequence(InDead::Letter as u8, org, sequence))?
+            {
+                if let Ok(letter) = letter.read::<DeadRecord>() {
+                    self.store
+                        .dead
+                        .mark(&key::by_time(UnixMs(letter.died_at_ms), DeadLetterId { org, sequence }))?;
+                }
+                tree.remove(&row.key)?;
+                continue;
+            }
+            match row.read::<DeliveryRecord>() {
+                Ok(record) => return Ok(Some((sequence, record))),
+                Err(why) => self.quarantine(tree, &row, why)?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts dead letters, and mends what a crash left of one: a letter without its place in time gets it back, parts
+    /// without a letter go.
+    fn count_dead_letters(&mut self, queues: &mut HashMap<OrgNumber, OrgQueue>) -> Result<(), Trouble> {
+        let dead = &self.store.dead;
+        let mut letters = 0u64;
+        for row in dead.keys(&[InDead::Letter as u8]) {
+            if let Some(org) = key::org_in(&row?) {
+                queues.entry(org).or_insert_with(OrgQueue::empty).dead_letters += 1;
+                letters += 1;
+            }
+        }
+        let mut places = 0u64;
+        for row in dead.keys(&[InDead::ByTime as u8]) {
+            let row = row?;
+            let Some((_, id)) = key::by_time_in(&row) else { continue };
+            if dead.contains(&key::of_sequence(InDead::Letter as u8, id.org, id.sequence))? {
+                places += 1;
+            } else {
+                dead.remove(&row)?;
+            }
+        }
+        if places != letters {
+            for row in dead.rows_with(&[InDead::Letter as u8]) {
+                let row = row?;
+                let (Some(org), Some(sequence)) = (key::org_in(&row.key), key::sequence_in(&row.key)) else {
+                    continue;
+                };
+                match row.read::<DeadRecord>() {
+                    Ok(letter) => {
+                        dead.mark(&key::by_time(UnixMs(letter.died_at_ms), DeadLetterId { org, sequence }))?;
+                    }
+                    Err(why) => self.quarantine(dead, &row, why)?,
+                }
+            }
+        }
+        remove_orphans(dead, InDead::Chunk)?;
+        remove_orphans(dead, InDead::Attempt)
+    }
+}
+
+/// The head goes on where it was: attempts made and the time of the next.
+fn resume(head: Head, then: HeadRecord) -> Head {
+    Head { attempts: then.attempts, not_before: then.not_before_ms.map(UnixMs), ..head }
+}
+
+/// Removes what an append that was never committed left at or beyond the next sequence. The seen id goes first: it says
+/// that the delivery exists.
+fn sweep_uncommitted(tree: &SealedTree, org: OrgNumber, next: Sequence) -> Result<(), Trouble> {
+    let kind = InQueue::Delivery as u8;
+    let range = (
+        Bound::Included(key::of_sequence(kind, org, next)),
+        Bound::Included(key::of_sequence(kind, org, Sequence(u64::MAX))),
+    );
+    for row in tree.rows::<[u8; 13]>(range) {
+        let row = row?;
+        if let Ok(DeliveryRecord { seen: Some((day, hash)), .. }) = row.read::<DeliveryRecord>() {
+            remove_seen(tree, org, day, &hash, next)?;
+        }
+        tree.remove(&row.key)?;
+    }
+    let kind = InQueue::Chunk as u8;
+    let range = (
+        Bound::Included(key::of_sequence(kind, org, next).to_vec()),
+        Bound::Excluded(key::of_org(kind, OrgNumber(org.0.saturating_add(1))).to_vec()),
+    );
+    for row in tree.rows::<Vec<u8>>(range) {
+        tree.remove(&row?.key)?;
+    }
+    Ok(())
+}
+
+fn remove_seen(
+    tree: &SealedTree,
+    org: OrgNumber,
+    day: u32,
+    hash: &KeyHash,
+    next: Sequence,
+) -> Result<(), Trouble> {
+    let place = key::seen(org, day, hash);
+    let seen = tree.row(&place)?.and_then(|row| row.read::<SeenRecord>().ok());
+    if seen.is_some_and(|seen| seen.first_sequence.is_some_and(|first| first >= next.0)) {
+        tree.remove(&place)?;
+    }
+    Ok(())
+}
+
+/// Removes chunks or attempts of deliveries before `from`.
+fn remove_before(tree: &SealedTree, kind: InQueue, org: OrgNumber, from: Sequence) -> Result<(), Trouble> {
+    let kind = kind as u8;
+    let range = key::of_org(kind, org).to_vec()..key::of_sequence(kind, org, from).to_vec();
+    for row in tree.rows::<Vec<u8>>(range) {
+        tree.remove(&row?.key)?;
+    }
+    Ok(())
+}
+
+/// Removes parts of dead letters that are not there.
+fn remove_orphans(dead: &SealedTree, kind: InDead) -> Result<(), Trouble> {
+    let mut last: Option<(DeadLetterId, bool)> = None;
+    for row in dead.keys(&[kind as u8]) {
+        let row = row?;
+        let (Some(org), Some(sequence)) = (key::org_in(&row), key::sequence_in(&row)) else { continue };
+        let id = DeadLetterId { org, sequence };
+        let present = match last {
+            Some((known, present)) if known == id => present,
+            _ => dead.contains(&key::of_sequence(InDead::Letter as u8, org, sequence))?,
+        };
+        last = Some((id, present));
+        if !present {
+            dead.remove(&row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes a state for a queue whose own was unreadable: everything that is there counts as committed, since an
+/// acknowledged delivery must not be lost for it. Attempts start over.
+fn rebuild_state(tree: &SealedTree, org: OrgNumber) -> Result<StateRecord, Trouble> {
+    let kind = InQueue::Delivery as u8;
+    let range = (
+        Bound::Included(key::of_sequence(kind, org, Sequence(0))),
+        Bound::Included(key::of_sequence(kind, org, Sequence(u64::MAX))),
+    );
+    let (mut next, mut bytes_total) = (Sequence::FIRST, 0);
+    if let Some(row) = tree.rows::<[u8; 13]>(range).next_back() {
+        let row = row?;
+        next = key::sequence_in(&row.key).map_or(next, Sequence::next);
+        if let Ok(record) = row.read::<DeliveryRecord>() {
+            bytes_total = record.bytes_before + record.size;
+        }
+    }
+    let record =
+        StateRecord { next_sequence: next.0, bytes_total, paused: None, head: None, last_revived: None };
+    tree.put(&key::of_org(InQueue::State as u8, org), &record)?;
+    Ok(record)
+}

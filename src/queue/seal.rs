@@ -1,0 +1,185 @@
+//! Seals records: XChaCha20-Poly1305 with a random nonce, bound to the tree and key they are stored under.
+//!
+//! A sealed value is
+//!
+//! ```text
+//! version u8 | key id [u8; 4] | nonce [u8; 24] | ciphertext | tag [u8; 16]
+//! ```
+//!
+//! so a torn, swapped or foreign record is detected when it is read. Names never stand in keys: where a key needs one,
+//! it holds [`Sealer::hash`] of it, which nobody can compute without the master key.
+
+use chacha20poly1305::aead::{AeadInOut, KeyInit, Nonce, Tag};
+use chacha20poly1305::{Key, XChaCha20Poly1305};
+use hmac::{Hmac, Mac};
+use sha2::Sha256;
+
+use super::{MasterKey, key::KeyHash};
+
+/// The version of every record's outer layout and of what is inside; raised with any change to `record.rs`.
+pub(super) const FORMAT_VERSION: u8 = 1;
+/// What sealing adds to a value, in bytes.
+pub(super) const OVERHEAD: usize = HEADER + TAG;
+
+const HEADER: usize = 1 + KEY_ID + NONCE;
+const KEY_ID: usize = 4;
+const NONCE: usize = 24;
+const TAG: usize = 16;
+
+/// Why a stored value could not be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Unreadable {
+    #[error("too short to be a record")]
+    Short,
+    #[error("record format {0}, this binary reads {FORMAT_VERSION}")]
+    Version(u8),
+    #[error("sealed with another key")]
+    OtherKey,
+    #[error("altered, torn, or moved from another place")]
+    Forged,
+    #[error("unsealed, but not a record of this kind")]
+    Garbled,
+}
+
+/// Seals, opens and hashes with keys derived from the master key.
+pub(super) struct Sealer {
+    cipher: XChaCha20Poly1305,
+    key_id: [u8; KEY_ID],
+    hash: Hmac<Sha256>,
+}
+
+impl Sealer {
+    pub(super) fn new(master: &MasterKey) -> Sealer {
+        let id = derive(master, b"postrider key id");
+        Sealer {
+            cipher: XChaCha20Poly1305::new(&Key::from(derive(master, b"postrider seal v1"))),
+            key_id: [id[0], id[1], id[2], id[3]],
+            hash: keyed(&derive(master, b"postrider name hash v1")),
+        }
+    }
+
+    /// Tells keys apart without revealing anything of them.
+    pub(super) fn key_id(&self) -> String {
+        format!("{:08x}", u32::from_be_bytes(self.key_id))
+    }
+
+    /// Seals `plain` for this place.
+    pub(super) fn seal(&self, tree: &[u8], key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        let nonce = Nonce::<XChaCha20Poly1305>::from(random_nonce());
+        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
+        sealed.push(FORMAT_VERSION);
+        sealed.extend_from_slice(&self.key_id);
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(plain);
+        let (_, body) = sealed.split_at_mut(HEADER);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce, &place(tree, key), body.into())
+            .map_err(|_| Unreadable::Forged)?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+
+    /// Opens what [`Sealer::seal`] made for this place.
+    pub(super) fn open(&self, tree: &[u8], key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unreadable> {
+        let (header, rest) = sealed.split_at_checked(HEADER).ok_or(Unreadable::Short)?;
+        let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unreadable::Short)?;
+        let (&version, header) = header.split_first().ok_or(Unreadable::Short)?;
+        let (key_id, nonce) = header.split_at_checked(KEY_ID).ok_or(Unreadable::Short)?;
+        if version != FORMAT_VERSION {
+            return Err(Unreadable::Version(version));
+        }
+        if key_id != self.key_id {
+            return Err(Unreadable::OtherKey);
+        }
+        let nonce = Nonce::<XChaCha20Poly1305>::try_from(nonce).map_err(|_| Unreadable::Short)?;
+        let tag = Tag::<XChaCha20Poly1305>::try_from(tag).map_err(|_| Unreadable::Short)?;
+        let mut plain = body.to_vec();
+        self.cipher
+            .decrypt_inout_detached(&nonce, &place(tree, key), plain.as_mut_slice().into(), &tag)
+            .map_err(|_| Unreadable::Forged)?;
+        Ok(plain)
+    }
+
+    /// A keyed hash of `parts`, each with its length so that no two lists of parts run together.
+    pub(super) fn hash<'a>(&self, parts: impl IntoIterator<Item = &'a [u8]>) -> KeyHash {
+        let mut mac = self.hash.clone();
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        let full: [u8; 32] = mac.finalize().into_bytes().into();
+        let mut short = KeyHash::default();
+        short.iter_mut().zip(full).for_each(|(to, from)| *to = from);
+        short
+    }
+}
+
+fn place(tree: &[u8], key: &[u8]) -> Vec<u8> {
+    let mut place = Vec::with_capacity(tree.len() + 1 + key.len());
+    place.extend_from_slice(tree);
+    place.push(0);
+    place.extend_from_slice(key);
+    place
+}
+
+/// Fresh from the system every time: a counter would repeat itself in two copies of one virtual machine. Panics only
+/// where the system has no source of randomness at all.
+fn random_nonce() -> [u8; NONCE] {
+    use chacha20poly1305::aead::Generate;
+    <[u8; NONCE]>::generate()
+}
+
+fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
+    // HMAC pads a short key with zeros to the hash's block of 64 bytes (RFC 2104); doing it here leaves no error case.
+    let mut block = [0u8; 64];
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    Hmac::<Sha256>::new(&block.into())
+}
+
+fn derive(master: &MasterKey, purpose: &[u8]) -> [u8; 32] {
+    let mut mac = keyed(&master.0);
+    mac.update(purpose);
+    mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealer(byte: u8) -> Sealer {
+        Sealer::new(&MasterKey([byte; 32]))
+    }
+
+    #[test]
+    fn opens_what_it_value_only_in_its_place() {
+        let with_one = sealer(1);
+        let value = with_one.seal(b"tree", b"key", b"plain").unwrap();
+        assert_eq!(value.len(), 5 + OVERHEAD);
+        assert_eq!(with_one.open(b"tree", b"key", &value).unwrap(), b"plain");
+        assert_eq!(with_one.open(b"tree", b"other", &value), Err(Unreadable::Forged));
+        assert_eq!(with_one.open(b"eert", b"key", &value), Err(Unreadable::Forged));
+        assert_eq!(sealer(2).open(b"tree", b"key", &value), Err(Unreadable::OtherKey));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_detected() {
+        let with_one = sealer(1);
+        let value = with_one.seal(b"tree", b"key", b"plain").unwrap();
+        for bit in 0..value.len() * 8 {
+            let mut flipped = value.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            assert!(with_one.open(b"tree", b"key", &flipped).is_err(), "bit {bit}");
+        }
+        for length in 0..value.len() {
+            assert!(with_one.open(b"tree", b"key", &value[..length]).is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn hashes_do_not_run_parts_together() {
+        let with_one = sealer(1);
+        assert_ne!(with_one.hash([&b"ab"[..], b"c"]), with_one.hash([&b"a"[..], b"bc"]));
+        assert_ne!(with_one.hash([&b"a"[..]]), sealer(2).hash([&b"a"[..]]));
+    }
+}

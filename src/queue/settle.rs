@@ -1,0 +1,229 @@
+//! Settling heads: delivered, deferred, given up, and what operators do to them.
+
+use super::key::{self, InDead, InQueue};
+use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
+use super::store::{INLINE_BYTES_MAX, SealedTree, Trouble};
+use super::writer::{Applied, Writer};
+use super::{Claim, Pause, Refused, Settled};
+use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs};
+
+/// The head that the claim names, if it still is the head.
+fn claimed(writer: &Writer, claim: Claim) -> Option<Head> {
+    writer.queues.get(&claim.org)?.head.filter(|head| head.sequence == claim.sequence)
+}
+
+/// Removes a delivered head of `size` payload bytes.
+pub(super) fn done(writer: &mut Writer, claim: Claim, size: u64) -> Applied<Settled> {
+    if claimed(writer, claim).is_none() {
+        return Ok(Ok(Settled::Stale));
+    }
+    // Small payloads lie in the record; only a large one's chunks make reading it again worth while.
+    let body = if size > INLINE_BYTES_MAX as u64 {
+        let tree = writer.store.queue_for_writing(claim.org)?;
+        tree.get::<DeliveryRecord>(&key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence))?
+            .map(|record| record.body)
+    } else {
+        None
+    };
+    writer.remove_head(claim.org, claim.sequence, size, body.as_ref())?;
+    Ok(Ok(Settled::Applied))
+}
+
+/// Remembers a failed attempt of the head, and when the next may start.
+pub(super) fn defer(
+    writer: &mut Writer,
+    claim: Claim,
+    attempt: &Attempt,
+    not_before: UnixMs,
+) -> Applied<Settled> {
+    if claimed(writer, claim).is_none() {
+        return Ok(Ok(Settled::Stale));
+    }
+    put_attempt(writer.store.queue_for_writing(claim.org)?, InQueue::Attempt as u8, claim, attempt)?;
+    let queue = writer.queue_mut(claim.org)?;
+    queue.head =
+        Some(Head { sequence: claim.sequence, attempts: attempt.number, not_before: Some(not_before) });
+    writer.state_changed(claim.org);
+    Ok(Ok(Settled::Applied))
+}
+
+fn put_attempt(tree: &SealedTree, kind: u8, claim: Claim, attempt: &Attempt) -> Result<(), Trouble> {
+    tree.put(&key::of_part(kind, claim.org, claim.sequence, attempt.number), &AttemptRecord::from(attempt))
+}
+
+/// Why and when a head is given up.
+pub(super) struct Death {
+    pub(super) reason: DeadReason,
+    pub(super) note: Option<String>,
+    pub(super) at: UnixMs,
+}
+
+/// Moves the head to the dead letters: inserted there first, then removed here.
+pub(super) fn bury(
+    writer: &mut Writer,
+    claim: Claim,
+    last: Option<&Attempt>,
+    death: Death,
+) -> Applied<Settled> {
+    let Some(head) = claimed(writer, claim) else { return Ok(Ok(Settled::Stale)) };
+    let store = writer.store.clone();
+    let tree = store.queue_for_writing(claim.org)?;
+    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
+    let Some(row) = tree.row(&place)? else { return Ok(Ok(Settled::Stale)) };
+    let mut record = match row.read::<DeliveryRecord>() {
+        Ok(record) => record,
+        Err(why) => return quarantine_head(writer, claim, &why.to_string(), death.at),
+    };
+    let Some(org) = writer.org_name(claim.org) else { return Ok(Ok(Settled::Stale)) };
+    let (body, size) = (record.body.clone(), record.size);
+    if matches!(body, Body::Chunks { .. }) {
+        let payload = match store.payload(claim.org, &mut record)? {
+            Ok(payload) => payload,
+            Err(why) => return quarantine_head(writer, claim, &why.to_string(), death.at),
+        };
+        let parts = store.dead.put_chunks(&payload, |part| {
+            key::of_part(InDead::Chunk as u8, claim.org, claim.sequence, part)
+        })?;
+        record.body = Body::Chunks { at: claim.sequence.0, last: claim.sequence.0, parts };
+    }
+    for number in 1..=head.attempts {
+        let place = key::of_part(InQueue::Attempt as u8, claim.org, claim.sequence, number);
+        if let Some(Ok(attempt)) = tree.row(&place)?.map(|row| row.read::<AttemptRecord>()) {
+            store
+                .dead
+                .put(&key::of_part(InDead::Attempt as u8, claim.org, claim.sequence, number), &attempt)?;
+        }
+    }
+    if let Some(attempt) = last {
+        put_attempt(&store.dead, InDead::Attempt as u8, claim, attempt)?;
+    }
+    let letter = DeadRecord {
+        org: org.as_str().to_owned(),
+        delivery: record,
+        reason: death.reason.code().to_owned(),
+        note: death.note,
+        died_at_ms: death.at.0,
+        attempts_made: last.map_or(head.attempts, |attempt| attempt.number),
+    };
+    let id = DeadLetterId { org: claim.org, sequence: claim.sequence };
+    store.dead.put(&key::of_sequence(InDead::Letter as u8, claim.org, claim.sequence), &letter)?;
+    store.dead.mark(&key::by_time(death.at, id))?;
+    writer.remove_head(claim.org, claim.sequence, size, Some(&body))?;
+    writer.queue_mut(claim.org)?.dead_letters += 1;
+    Ok(Ok(Settled::Applied))
+}
+
+/// Sets the head's unreadable record aside and goes on with the next delivery.
+pub(super) fn quarantine_head(writer: &mut Writer, claim: Claim, why: &str, at: UnixMs) -> Applied<Settled> {
+    if claimed(writer, claim).is_none() {
+        return Ok(Ok(Settled::Stale));
+    }
+    let store = writer.store.clone();
+    let tree = store.queue_for_writing(claim.org)?;
+    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
+    if let Some(row) = tree.row(&place)? {
+        tracing::error!(
+            org = claim.org.0,
+            sequence = claim.sequence.0,
+            why,
+            "set an unreadable delivery aside"
+        );
+        writer.quarantine(&row, tree.name(), why, at)?;
+    }
+    // Its size is unknown; the count of waiting bytes is right again when the queue has drained.
+    writer.remove_head(claim.org, claim.sequence, 0, None)?;
+    Ok(Ok(Settled::Applied))
+}
+
+/// The org's number and head.
+fn head_of(writer: &Writer, org: &OrgId) -> Result<(OrgNumber, Head), Refused> {
+    let number = writer.number_of(org).ok_or(Refused::UnknownOrg)?;
+    let head = writer.queues.get(&number).and_then(|queue| queue.head).ok_or(Refused::QueueEmpty)?;
+    Ok((number, head))
+}
+
+/// An operator gives up the head.
+pub(super) fn skip(
+    writer: &mut Writer,
+    org: &OrgId,
+    note: Option<String>,
+    at: UnixMs,
+) -> Applied<DeadLetterId> {
+    let (number, head) = match head_of(writer, org) {
+        Ok(found) => found,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let claim = Claim { org: number, sequence: head.sequence };
+    let death = Death { reason: DeadReason::Skipped, note, at };
+    Ok(bury(writer, claim, None, death)?.map(|_| DeadLetterId { org: number, sequence: head.sequence }))
+}
+
+/// The head's wait ends now; its attempts stay counted.
+pub(super) fn retry_now(writer: &mut Writer, org: &OrgId) -> Applied<Sequence> {
+    let (number, head) = match head_of(writer, org) {
+        Ok(found) => found,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    writer.queue_mut(number)?.head = Some(Head { not_before: None, ..head });
+    writer.state_changed(number);
+    Ok(Ok(head.sequence))
+}
+
+/// Sets or ends a pause.
+pub(super) fn set_pause(writer: &mut Writer, org: &OrgId, pause: Option<Pause>) -> Applied<()> {
+    let Some(number) = writer.number_of(org) else { return Ok(Err(Refused::UnknownOrg)) };
+    if pause.is_none() && !writer.queues.contains_key(&number) {
+        return Ok(Ok(()));
+    }
+    writer.queue_mut(number)?.paused = pause;
+    writer.state_changed(number);
+    Ok(Ok(()))
+}
+
+/// Appends a dead letter to its org's queue, fresh. The state record names it, so that a crash before its removal does
+/// not make it come twice. `false` if it, or its org, is gone.
+pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
+    let store = writer.store.clone();
+    let place = key::of_sequence(InDead::Letter as u8, id.org, id.sequence);
+    let Some(mut letter) = store.dead.row(&place)?.and_then(|row| row.read::<DeadRecord>().ok()) else {
+        return Ok(false);
+    };
+    if writer.org_name(id.org).is_none() {
+        return Ok(false);
+    }
+    let Ok(payload) = super::read::dead_payload(&store, id, &mut letter.delivery)? else { return Ok(false) };
+    let queue = writer.queue_mut(id.org)?;
+    let first = queue.next;
+    let record = DeliveryRecord { bytes_before: queue.bytes_total, seen: None, ..letter.delivery };
+    let webhook = record.webhook.clone();
+    super::append::put_deliveries(writer, id.org, first, record, &[webhook], &payload)?;
+    writer.queue_mut(id.org)?.last_revived = Some(id.sequence);
+    writer.write_state(id.org)?;
+    remove_letter(writer, id)
+}
+
+/// Removes a dead letter: its place in time, itself, then what belonged to it. `false` if there is none.
+pub(super) fn remove_letter(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
+    let removed = remove_letter_rows(&writer.store, id)?;
+    if removed {
+        let queue = writer.queue_mut(id.org)?;
+        queue.dead_letters = queue.dead_letters.saturating_sub(1);
+    }
+    Ok(removed)
+}
+
+/// The rows of a dead letter, in the order that leaves no reference to what is gone.
+pub(super) fn remove_letter_rows(store: &super::store::Store, id: DeadLetterId) -> Result<bool, Trouble> {
+    let place = key::of_sequence(InDead::Letter as u8, id.org, id.sequence);
+    let Some(row) = store.dead.row(&place)? else { return Ok(false) };
+    if let Ok(letter) = row.read::<DeadRecord>() {
+        store.dead.remove(&key::by_time(UnixMs(letter.died_at_ms), id))?;
+    }
+    store.dead.remove(&place)?;
+    for kind in [InDead::Chunk, InDead::Attempt] {
+        for part in store.dead.keys(&key::of_sequence(kind as u8, id.org, id.sequence)) {
+            store.dead.remove(&part?)?;
+        }
+    }
+    Ok(true)
+}

@@ -1,0 +1,353 @@
+//! Sealed trees: sled with every value sealed and typed. Blocking; called from the committer and from reader threads.
+
+use std::ops::RangeBounds;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use bincode::{Decode, Encode};
+
+use super::key::{self, QUEUE_TREES};
+use super::place::{Found, Place};
+use super::record::{self, Body, DeliveryRecord};
+use super::seal::{self, Sealer, Unreadable};
+use super::{OpenError, StoreOptions, durable};
+use crate::model::{OrgNumber, Sequence};
+
+/// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
+/// store; below 512 KiB sled's recovery is broken.
+const SEGMENT_BYTES: usize = 8 << 20;
+/// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
+const VALUE_BYTES_MAX: usize = 64 << 10;
+/// A payload up to this size lies in its delivery's record.
+pub(super) const INLINE_BYTES_MAX: usize = 16 << 10;
+/// Larger payloads lie in chunks of this size.
+pub(super) const CHUNK_BYTES: usize = 48 << 10;
+
+/// Our own trouble with the store. Any of these ends the store's service.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("{0}")]
+    Sled(#[from] sled::Error),
+    #[error("a record in {tree} is unreadable: {why}")]
+    Unreadable { tree: String, why: Unreadable },
+    #[error("a record for {tree} would take {bytes} bytes")]
+    TooLarge { tree: String, bytes: usize },
+}
+
+impl Trouble {
+    pub(super) fn is_disk_full(&self) -> bool {
+        matches!(self, Trouble::Sled(sled::Error::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull)
+    }
+}
+
+/// A tree whose values are sealed.
+pub(super) struct SealedTree {
+    tree: sled::Tree,
+    sealer: Arc<Sealer>,
+}
+
+/// A value that has not been opened yet.
+pub(super) struct Row<'a> {
+    pub(super) key: sled::IVec,
+    pub(super) sealed: sled::IVec,
+    tree: &'a SealedTree,
+}
+
+impl Row<'_> {
+    /// Opens the value.
+    pub(super) fn read<T: Decode<()>>(&self) -> Result<T, Unreadable> {
+        self.tree.unseal(&self.key, &self.sealed)
+    }
+}
+
+impl SealedTree {
+    pub(super) fn name(&self) -> Vec<u8> {
+        self.tree.name().to_vec()
+    }
+
+    fn unreadable(&self, why: Unreadable) -> Trouble {
+        Trouble::Unreadable { tree: String::from_utf8_lossy(&self.tree.name()).into_owned(), why }
+    }
+
+    fn unseal<T: Decode<()>>(&self, key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
+        record::decode(&self.sealer.open(&self.tree.name(), key, sealed)?)
+    }
+
+    /// Reads one record; an unreadable one is [`Trouble`].
+    pub(super) fn get<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, Trouble> {
+        match self.tree.get(key)? {
+            Some(sealed) => self.unseal(key, &sealed).map(Some).map_err(|why| self.unreadable(why)),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads one record unopened.
+    pub(super) fn row(&self, key: &[u8]) -> Result<Option<Row<'_>>, Trouble> {
+        Ok(self.tree.get(key)?.map(|sealed| Row { key: key.into(), sealed, tree: self }))
+    }
+
+    /// How many records there are; reads them all.
+    pub(super) fn len(&self) -> u64 {
+        self.tree.len() as u64
+    }
+
+    pub(super) fn contains(&self, key: &[u8]) -> Result<bool, Trouble> {
+        Ok(self.tree.contains_key(key)?)
+    }
+
+    pub(super) fn put(&self, key: &[u8], value: &impl Encode) -> Result<(), Trouble> {
+        let plain = record::encode(value).map_err(|why| self.unreadable(why))?;
+        self.put_plain(key, &plain)
+    }
+
+    fn put_plain(&self, key: &[u8], plain: &[u8]) -> Result<(), Trouble> {
+        let name = self.tree.name();
+        if plain.len() + seal::OVERHEAD > VALUE_BYTES_MAX + VALUE_BYTES_MAX / 8 {
+            return Err(Trouble::TooLarge {
+                tree: String::from_utf8_lossy(&name).into_owned(),
+                bytes: plain.len(),
+            });
+        }
+        let sealed = self.sealer.seal(&name, key, plain).map_err(|why| self.unreadable(why))?;
+        self.tree.insert(key, sealed)?;
+        Ok(())
+    }
+
+    /// Writes a key that says all there is to say.
+    pub(super) fn mark(&self, key: &[u8]) -> Result<(), Trouble> {
+        self.tree.insert(key, &[])?;
+        Ok(())
+    }
+
+    pub(super) fn remove(&self, key: &[u8]) -> Result<(), Trouble> {
+        self.tree.remove(key)?;
+        Ok(())
+    }
+
+    /// Rows of a range of keys, in order, from either end.
+    pub(super) fn rows<K: AsRef<[u8]>>(
+        &self,
+        range: impl RangeBounds<K>,
+    ) -> impl DoubleEndedIterator<Item = Result<Row<'_>, Trouble>> {
+        self.tree.range(range).map(|row| {
+            let (key, sealed) = row?;
+            Ok(Row { key, sealed, tree: self })
+        })
+    }
+
+    /// Keys that begin with `prefix`, in order.
+    pub(super) fn keys(&self, prefix: &[u8]) -> impl Iterator<Item = Result<sled::IVec, Trouble>> + use<> {
+        self.tree.scan_prefix(prefix).keys().map(|key| Ok(key?))
+    }
+
+    /// Rows whose keys begin with `prefix`, in order.
+    pub(super) fn rows_with(&self, prefix: &[u8]) -> impl Iterator<Item = Result<Row<'_>, Trouble>> {
+        self.tree.scan_prefix(prefix).map(|row| {
+            let (key, sealed) = row?;
+            Ok(Row { key, sealed, tree: self })
+        })
+    }
+
+    /// Writes a payload's chunks with keys that `key_of` makes of their numbers.
+    pub(super) fn put_chunks(
+        &self,
+        payload: &[u8],
+        key_of: impl Fn(u32) -> [u8; 17],
+    ) -> Result<u32, Trouble> {
+        let mut parts = 0;
+        for chunk in payload.chunks(CHUNK_BYTES) {
+            self.put_plain(&key_of(parts), chunk)?;
+            parts += 1;
+        }
+        Ok(parts)
+    }
+
+    /// Reads a payload back from its chunks; a missing one makes the whole unreadable.
+    pub(super) fn get_chunks(
+        &self,
+        parts: u32,
+        size: u64,
+        key_of: impl Fn(u32) -> [u8; 17],
+    ) -> Result<Result<Vec<u8>, Unreadable>, Trouble> {
+        let mut payload =
+            Vec::with_capacity(usize::try_from(size).unwrap_or(0).min(parts as usize * CHUNK_BYTES));
+        for part in 0..parts {
+            let key = key_of(part);
+            let Some(sealed) = self.tree.get(key)? else { return Ok(Err(Unreadable::Short)) };
+            match self.sealer.open(&self.tree.name(), &key, &sealed) {
+                Ok(chunk) => payload.extend_from_slice(&chunk),
+                Err(why) => return Ok(Err(why)),
+            }
+        }
+        Ok(if payload.len() as u64 == size { Ok(payload) } else { Err(Unreadable::Short) })
+    }
+}
+
+/// All trees of the store.
+pub(super) struct Store {
+    db: sled::Db,
+    pub(super) sealer: Arc<Sealer>,
+    queues: Vec<OnceLock<SealedTree>>,
+    pub(super) dead: SealedTree,
+    pub(super) orgs: SealedTree,
+    pub(super) meta: SealedTree,
+    pub(super) quarantine: SealedTree,
+    /// Last, so that the lock outlives the database.
+    pub(super) place: Place,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens the store in the state directory, or makes one where there is none.
+    pub(super) fn open(options: &StoreOptions) -> Result<Store, OpenError> {
+        if !durable::check_override() {
+            return Err(OpenError::Refused(
+                "this binary was linked without its sync_file_range override, so nothing it stores would survive a power \
+                 cut: build it again with the project's own settings"
+                    .to_owned(),
+            ));
+        }
+        let sealer = Arc::new(Sealer::new(&options.key));
+        let place = Place::claim(&options.data_dir)?;
+        if place.inspect(&sealer.key_id())? == Found::Nothing {
+            place.create(&sealer.key_id(), |dir| {
+                open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
+            })?;
+        }
+        place.remove_torn_snapshots()?;
+        let db = open_or_repair(&place, options.cache_bytes)?;
+        Store::with_trees(&db, &sealer, place)
+            .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
+    }
+
+    fn with_trees(db: &sled::Db, sealer: &Arc<Sealer>, place: Place) -> Result<Store, Trouble> {
+        let tree = |name: &[u8]| -> Result<SealedTree, Trouble> {
+            Ok(SealedTree { tree: db.open_tree(name)?, sealer: sealer.clone() })
+        };
+        let store = Store {
+            queues: (0..QUEUE_TREES).map(|_| OnceLock::new()).collect(),
+            dead: tree(key::DEAD_TREE)?,
+            orgs: tree(key::ORGS_TREE)?,
+            meta: tree(key::META_TREE)?,
+            quarantine: tree(key::QUARANTINE_TREE)?,
+            sealer: sealer.clone(),
+            db: db.clone(),
+            place,
+        };
+        let existing = db.tree_names();
+        for number in 0..QUEUE_TREES {
+            if existing.iter().any(|name| **name == *key::queue_tree(OrgNumber(number)).as_bytes()) {
+                store.queue_for_writing(OrgNumber(number))?;
+            }
+        }
+        Ok(store)
+    }
+
+    fn slot(&self, org: OrgNumber) -> Option<&OnceLock<SealedTree>> {
+        self.queues.get((org.0 % QUEUE_TREES) as usize)
+    }
+
+    /// The tree of an org's queue; `None` if nothing was ever written to it.
+    pub(super) fn queue(&self, org: OrgNumber) -> Option<&SealedTree> {
+        self.slot(org)?.get()
+    }
+
+    /// The same, made if need be. Only the committer and recovery call this.
+    pub(super) fn queue_for_writing(&self, org: OrgNumber) -> Result<&SealedTree, Trouble> {
+        let slot = self.slot(org).ok_or_else(|| sled::Error::Unsupported("no such queue tree".to_owned()))?;
+        if let Some(tree) = slot.get() {
+            return Ok(tree);
+        }
+        let tree = self.db.open_tree(key::queue_tree(org))?;
+        Ok(slot.get_or_init(|| SealedTree { tree, sealer: self.sealer.clone() }))
+    }
+
+    /// All queue trees that exist.
+    pub(super) fn queues(&self) -> impl Iterator<Item = &SealedTree> {
+        self.queues.iter().filter_map(OnceLock::get)
+    }
+
+    /// Makes everything written so far durable: one write and one fsync (see `durable.rs`).
+    pub(super) fn flush(&self) -> Result<(), Trouble> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    /// Reads a delivery's payload, wherever it is.
+    pub(super) fn payload(
+        &self,
+        org: OrgNumber,
+        record: &mut DeliveryRecord,
+    ) -> Result<Result<Vec<u8>, Unreadable>, Trouble> {
+        match &mut record.body {
+            Body::Inline(payload) => Ok(Ok(std::mem::take(payload))),
+            Body::Chunks { at, parts, .. } => {
+                let (at, parts) = (Sequence(*at), *parts);
+                let Some(tree) = self.queue(org) else { return Ok(Err(Unreadable::Short)) };
+                tree.get_chunks(parts, record.size, |part| {
+                    key::of_part(key::InQueue::Chunk as u8, org, at, part)
+                })
+            }
+        }
+    }
+}
+
+fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
+    sled::Config::new()
+        .path(dir)
+        .segment_size(SEGMENT_BYTES)
+        .cache_capacity(cache_bytes)
+        .flush_every_ms(None)
+        .open()
+}
+
+/// sled can panic while opening a damaged store: that happens on a thread of its own and becomes an error.
+fn open_guarded(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
+    let dir = dir.to_owned();
+    let thread =
+        std::thread::Builder::new().name("store-open".to_owned()).spawn(move || open_sled(&dir, cache_bytes));
+    match thread.map(std::thread::JoinHandle::join) {
+        Ok(Ok(result)) => result,
+        Ok(Err(_panic)) => Err(sled::Error::Corruption { at: None, bt: () }),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn open_or_repair(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+    let dir = place.store_dir();
+    match open_guarded(&dir, cache_bytes) {
+        Err(sled::Error::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
+            if !place.drop_ballast() {
+                return Err(OpenError::DiskFull(format!(
+                    "the disk of {} is too full to open the store: free some space and start again",
+                    dir.display()
+                )));
+            }
+            tracing::warn!("the disk is full: gave up the ballast to open the store");
+            open_guarded(&dir, cache_bytes).map_err(cannot_open)
+        }
+        Err(sled::Error::Corruption { .. }) => {
+            tracing::error!(dir = %dir.display(), "the store did not open; reading its whole log instead of the snapshot");
+            place.set_snapshots_aside()?;
+            open_guarded(&dir, cache_bytes).map_err(cannot_open)
+        }
+        other => other.map_err(cannot_open),
+    }
+}
+
+fn cannot_open(error: sled::Error) -> OpenError {
+    match error {
+        sled::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
+            OpenError::DiskFull(format!("the disk is too full to open the store: {error}"))
+        }
+        error => OpenError::Refused(format!(
+            "the store cannot be read ({error}): keep a copy of the directory, then restore it from a backup, or move it \
+             away to start empty"
+        )),
+    }
+}

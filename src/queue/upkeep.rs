@@ -1,0 +1,119 @@
+//! Upkeep: what the committer does a little of between batches. Rows of deleted orgs, and seen ids whose day is over.
+
+use std::collections::VecDeque;
+
+use super::append::day_of;
+use super::key::{self, InDead, InQueue};
+use super::settle::remove_letter_rows;
+use super::store::Trouble;
+use super::writer::Writer;
+use crate::clock;
+use crate::model::{DeadLetterId, OrgNumber};
+
+/// Rows removed between two batches: bounds how long a change waits for them.
+const ROWS_PER_STEP: usize = 128;
+
+/// An org whose rows are to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Deleted {
+    pub(super) org: OrgNumber,
+    /// Its dead letters as well.
+    pub(super) dead_letters: bool,
+}
+
+/// What is left to do.
+#[derive(Debug, Default)]
+pub(super) struct Upkeep {
+    deleted: VecDeque<Deleted>,
+    /// Orgs whose seen ids of past days are to go.
+    sweep: VecDeque<OrgNumber>,
+    /// The day on which every org was put on `sweep` last.
+    swept_on_day: Option<u32>,
+}
+
+impl Upkeep {
+    pub(super) fn delete(&mut self, deleted: Deleted) {
+        self.deleted.push_back(deleted);
+    }
+}
+
+impl Writer {
+    /// Whether there is upkeep to do right away.
+    pub(super) fn has_upkeep(&self) -> bool {
+        !self.upkeep.deleted.is_empty() || !self.upkeep.sweep.is_empty()
+    }
+
+    /// Does a step of it, and looks at the disk.
+    pub(super) fn upkeep(&mut self) -> Result<(), Trouble> {
+        if !self.disk_is_full(0) {
+            self.store.place.lay_ballast(self.limits.reserve_bytes);
+        }
+        let today = day_of(clock::now());
+        if self.upkeep.swept_on_day != Some(today) {
+            self.upkeep.swept_on_day = Some(today);
+            self.upkeep.sweep = self.queues.keys().copied().collect();
+        }
+        let mut budget = ROWS_PER_STEP;
+        while budget > 0 {
+            if let Some(deleted) = self.upkeep.deleted.front().copied() {
+                if self.remove_rows_of(deleted, &mut budget)? {
+                    self.store.meta.remove(&key::deleted(deleted.org))?;
+                    self.upkeep.deleted.pop_front();
+                }
+            } else if let Some(org) = self.upkeep.sweep.front().copied() {
+                if self.sweep_seen(org, today, &mut budget)? {
+                    self.upkeep.sweep.pop_front();
+                }
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes rows of a deleted org. `true` when none is left.
+    fn remove_rows_of(&self, deleted: Deleted, budget: &mut usize) -> Result<bool, Trouble> {
+        let org = deleted.org;
+        if let Some(tree) = self.store.queue(org) {
+            let kinds = [InQueue::Delivery, InQueue::Chunk, InQueue::Attempt, InQueue::Seen, InQueue::State];
+            for row in kinds.into_iter().flat_map(|kind| tree.keys(&key::of_org(kind as u8, org))) {
+                if *budget == 0 {
+                    return Ok(false);
+                }
+                tree.remove(&row?)?;
+                *budget -= 1;
+            }
+        }
+        if deleted.dead_letters {
+            for row in self.store.dead.keys(&key::of_org(InDead::Letter as u8, org)) {
+                if *budget == 0 {
+                    return Ok(false);
+                }
+                if let Some(sequence) = key::sequence_in(&row?) {
+                    remove_letter_rows(&self.store, DeadLetterId { org, sequence })?;
+                }
+                *budget -= 1;
+            }
+        }
+        *budget = budget.saturating_sub(1);
+        Ok(true)
+    }
+
+    /// Forgets the org's seen ids of days before yesterday. `true` when none is left.
+    fn sweep_seen(&self, org: OrgNumber, today: u32, budget: &mut usize) -> Result<bool, Trouble> {
+        *budget = budget.saturating_sub(1);
+        let Some(tree) = self.store.queue(org) else { return Ok(true) };
+        for row in tree.keys(&key::of_org(InQueue::Seen as u8, org)) {
+            let row = row?;
+            if key::day_in(&row).is_none_or(|day| day.saturating_add(1) >= today) {
+                return Ok(true);
+            }
+            if *budget == 0 {
+                return Ok(false);
+            }
+            tree.remove(&row)?;
+            *budget -= 1;
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,277 @@
+//! What the committer applies changes with: the store, every org's queue, and what is to be published after the commit.
+//!
+//! Every prefix of the writes made here is a valid state, since sled recovers a prefix of its log: what is referred to
+//! is written before what refers to it, and a reference is removed before what it refers to. Orgs whose state changed
+//! get their state record last, in [`Writer::commit`]: its next sequence is the commit point of their appends.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, watch};
+
+use super::directory::{Directory, Org};
+use super::key::{self, InQueue};
+use super::ledger::{OrgQueue, Published};
+use super::record::{Body, QuarantineRecord};
+use super::store::{Row, Store, Trouble};
+use super::upkeep::Upkeep;
+use super::{Notice, Refused, StoreHealth};
+use crate::model::{OrgId, OrgNumber, Sequence, UnixMs};
+
+/// How old a reading of the disk's free space may be while events are appended.
+const SPACE_AGE_MAX: Duration = Duration::from_millis(250);
+/// How many payload bytes may be appended on one reading.
+const SPACE_BYTES_MAX: u64 = 4 << 20;
+
+/// A change's result: the outer error is our own trouble, the inner one a refusal.
+pub(super) type Applied<T> = Result<Result<T, Refused>, Trouble>;
+
+/// Default limits of a queue.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) max_deliveries: u64,
+    pub(super) max_bytes: u64,
+    pub(super) reserve_bytes: u64,
+}
+
+/// See the module's documentation. Lives on the committer's thread.
+pub(super) struct Writer {
+    pub(super) store: Arc<Store>,
+    pub(super) limits: Limits,
+    pub(super) queues: HashMap<OrgNumber, OrgQueue>,
+    pub(super) next_org: u32,
+    pub(super) upkeep: Upkeep,
+    directory: Arc<Directory>,
+    published: Arc<Published>,
+    notices: mpsc::UnboundedSender<Notice>,
+    /// Orgs changed by this batch, as they will be once it is durable; `None` if deleted.
+    changed_orgs: HashMap<OrgId, Option<Org>>,
+    /// Queues to publish after this batch.
+    touched: HashSet<OrgNumber>,
+    /// Queues whose state record this batch must write.
+    state_changed: HashSet<OrgNumber>,
+    space: Space,
+    quarantines: u32,
+}
+
+struct Space {
+    full: bool,
+    read_at: Option<Instant>,
+    appended_bytes: u64,
+}
+
+/// What [`Writer::new`] takes over from recovery.
+pub(super) struct Recovered {
+    pub(super) store: Arc<Store>,
+    pub(super) queues: HashMap<OrgNumber, OrgQueue>,
+    pub(super) next_org: u32,
+    pub(super) upkeep: Upkeep,
+}
+
+impl Writer {
+    pub(super) fn new(
+        recovered: Recovered,
+        limits: Limits,
+        directory: Arc<Directory>,
+        published: Arc<Published>,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> Writer {
+        let touched = recovered.queues.keys().copied().collect();
+        Writer {
+            store: recovered.store,
+            limits,
+            queues: recovered.queues,
+            next_org: recovered.next_org,
+            upkeep: recovered.upkeep,
+            directory,
+            published,
+            notices,
+            changed_orgs: HashMap::new(),
+            touched,
+            state_changed: HashSet::new(),
+            space: Space { full: false, read_at: None, appended_bytes: 0 },
+            quarantines: 0,
+        }
+    }
+
+    /// The org as this batch leaves it.
+    pub(super) fn org(&self, id: &OrgId) -> Option<Org> {
+        match self.changed_orgs.get(id) {
+            Some(changed) => changed.clone(),
+            None => self.directory.org(id).map(|org| Org::clone(&org)),
+        }
+    }
+
+    /// The number of this org, if it is still there; cheaper than [`Writer::org`].
+    pub(super) fn number_of(&self, id: &OrgId) -> Option<OrgNumber> {
+        match self.changed_orgs.get(id) {
+            Some(changed) => changed.as_ref().map(|org| org.number),
+            None => self.directory.org(id).map(|org| org.number),
+        }
+    }
+
+    /// The name of the org with this number, if it is still there.
+    pub(super) fn org_name(&self, number: OrgNumber) -> Option<OrgId> {
+        let changed = self.changed_orgs.iter().find_map(|(id, org)| match org {
+            Some(org) if org.number == number => Some(id.clone()),
+            _ => None,
+        });
+        changed.or_else(|| {
+            let id = self.directory.by_number(number)?.id.clone();
+            (!matches!(self.changed_orgs.get(&id), Some(None))).then_some(id)
+        })
+    }
+
+    /// Puts the org in force once the batch is durable.
+    pub(super) fn set_org(&mut self, org: Org) {
+        self.changed_orgs.insert(org.id.clone(), Some(org));
+    }
+
+    /// Takes the org out of force once the batch is durable.
+    pub(super) fn unset_org(&mut self, id: &OrgId) {
+        self.changed_orgs.insert(id.clone(), None);
+    }
+
+    /// The org's queue, to be changed. Made with its state record when it is the org's first: an append that is cut off
+    /// is then found and swept at open.
+    pub(super) fn queue_mut(&mut self, org: OrgNumber) -> Result<&mut OrgQueue, Trouble> {
+        self.touched.insert(org);
+        match self.queues.entry(org) {
+            std::collections::hash_map::Entry::Occupied(entry) => Ok(entry.into_mut()),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                let queue = OrgQueue::empty();
+                let tree = self.store.queue_for_writing(org)?;
+                tree.put(&key::of_org(InQueue::State as u8, org), &queue.record())?;
+                Ok(entry.insert(queue))
+            }
+        }
+    }
+
+    /// Has the org's state record written at the end of this batch.
+    pub(super) fn state_changed(&mut self, org: OrgNumber) {
+        self.state_changed.insert(org);
+    }
+
+    /// Writes the org's state record now.
+    pub(super) fn write_state(&mut self, org: OrgNumber) -> Result<(), Trouble> {
+        self.state_changed.remove(&org);
+        let Some(queue) = self.queues.get(&org) else { return Ok(()) };
+        self.store.queue_for_writing(org)?.put(&key::of_org(InQueue::State as u8, org), &queue.record())
+    }
+
+    /// Whether enqueues must be refused to keep the reserve for deliveries.
+    pub(super) fn disk_is_full(&mut self, bytes: u64) -> bool {
+        self.space.appended_bytes += bytes;
+        let now = Instant::now();
+        let fresh = self.space.read_at.is_some_and(|at| now.duration_since(at) < SPACE_AGE_MAX);
+        if !fresh || self.space.appended_bytes > SPACE_BYTES_MAX {
+            self.space.read_at = Some(now);
+            self.space.appended_bytes = 0;
+            // A disk that does not tell is not refused for it: a write that fails is noticed all the same.
+            self.space.full =
+                self.store.place.free_bytes().is_ok_and(|free| free < self.limits.reserve_bytes);
+        }
+        self.space.full
+    }
+
+    /// Removes the delivery at the head, then what belonged to it, and makes the next one head.
+    pub(super) fn remove_head(
+        &mut self,
+        org: OrgNumber,
+        sequence: Sequence,
+        size: u64,
+        body: Option<&Body>,
+    ) -> Result<(), Trouble> {
+        let queue = self.queue_mut(org)?;
+        let attempts = queue.head.map_or(0, |head| head.attempts);
+        queue.advance(size);
+        let tree = self.store.queue_for_writing(org)?;
+        tree.remove(&key::of_sequence(InQueue::Delivery as u8, org, sequence))?;
+        for number in 1..=attempts {
+            tree.remove(&key::of_part(InQueue::Attempt as u8, org, sequence, number))?;
+        }
+        if let Some(Body::Chunks { at, last, parts }) = body
+            && *last == sequence.0
+        {
+            for part in 0..*parts {
+                tree.remove(&key::of_part(InQueue::Chunk as u8, org, Sequence(*at), part))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets an unreadable record aside, as it is.
+    pub(super) fn quarantine(
+        &mut self,
+        row: &Row<'_>,
+        tree: Vec<u8>,
+        why: &str,
+        at: UnixMs,
+    ) -> Result<(), Trouble> {
+        self.quarantines += 1;
+        set_aside(&self.store, row, tree, why, at, self.quarantines)
+    }
+
+    /// Makes the batch durable.
+    pub(super) fn commit(&mut self) -> Result<(), Trouble> {
+        let orgs: Vec<_> = self.state_changed.drain().collect();
+        for org in orgs {
+            self.write_state(org)?;
+        }
+        self.store.flush()
+    }
+
+    /// Shows the committed batch to readers and the scheduler, before anybody is answered.
+    pub(super) fn publish(&mut self, health: &watch::Sender<StoreHealth>) {
+        for (id, org) in self.changed_orgs.drain() {
+            match org {
+                Some(org) => self.directory.put(org),
+                None => self.directory.remove(&id),
+            }
+        }
+        let queues = &mut self.queues;
+        self.published.put(self.touched.iter().map(|org| (*org, queues.get(org).cloned())));
+        for org in self.touched.drain() {
+            let news = match queues.get_mut(&org) {
+                Some(queue) => queue.news(org),
+                None => Some(Notice { org, head: None, paused: false }),
+            };
+            if let Some(news) = news {
+                // Nobody listens in an offline store.
+                self.notices.send(news).ok();
+            }
+        }
+        let now = if self.space.full { StoreHealth::DiskFull } else { StoreHealth::Accepting };
+        health.send_if_modified(|was| std::mem::replace(was, now.clone()) != now);
+    }
+
+    /// Drops a deleted org's queue from memory; its rows go in upkeep. Dead letters that stay are still counted.
+    pub(super) fn forget_queue(&mut self, org: OrgNumber, dead_letters_too: bool) {
+        let stay = self.queues.remove(&org).map_or(0, |queue| queue.dead_letters);
+        if stay > 0 && !dead_letters_too {
+            let mut rest = OrgQueue::empty();
+            rest.dead_letters = stay;
+            self.queues.insert(org, rest);
+        }
+        self.state_changed.remove(&org);
+        self.touched.insert(org);
+    }
+}
+
+/// Writes an unreadable record to the quarantine. Its place and time make its key.
+pub(super) fn set_aside(
+    store: &Store,
+    row: &Row<'_>,
+    tree: Vec<u8>,
+    why: &str,
+    at: UnixMs,
+    counter: u32,
+) -> Result<(), Trouble> {
+    let record =
+        QuarantineRecord { tree, key: row.key.to_vec(), value: row.sealed.to_vec(), why: why.to_owned() };
+    let at = u64::try_from(at.0).unwrap_or(0);
+    let mut place = at.to_be_bytes().to_vec();
+    place.extend_from_slice(&counter.to_be_bytes());
+    store.quarantine.put(&place, &record)
+}
