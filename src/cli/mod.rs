@@ -3,6 +3,7 @@
 //! Types of flags and the dispatch are here; each command is in a file of its name. Data goes to stdout, everything else
 //! to stderr; exit codes are in [`exit`].
 
+pub mod bench;
 pub mod exit;
 pub mod transport;
 
@@ -95,6 +96,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterCommand),
     /// The daemon in numbers.
     Status,
+    /// Measure what this machine can do, against bare loops in the same program.
+    Bench(bench::BenchArgs),
 }
 
 /// What a command knows of its surroundings. The environment is a value, read once in `main`.
@@ -133,6 +136,7 @@ fn usage_error(error: &clap::Error) -> ExitCode {
 fn run(context: &Context, command: Command) -> Result<()> {
     match command {
         Command::CheckConfig => check_config::run(context),
+        Command::Bench(args) => bench::run(context, &args),
         command => block_on(run_client(context, command)),
     }
 }
@@ -152,7 +156,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn run_client(context: &Context, command: Command) -> Result<()> {
     match command {
         // Dispatched before a runtime was started.
-        Command::CheckConfig => Ok(()),
+        Command::CheckConfig | Command::Bench(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,
         Command::Webhook(command) => webhook::run(context, command).await,

@@ -27,6 +27,7 @@
 //! **Format versions.** 1: this one.
 
 mod append;
+pub mod bare;
 mod committer;
 mod directory;
 mod durable;

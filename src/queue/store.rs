@@ -297,7 +297,7 @@ impl Store {
     }
 }
 
-fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
+pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
     sled::Config::new()
         .path(dir)
         .segment_size(SEGMENT_BYTES)
