@@ -1,0 +1,241 @@
+//! The only place that sends HTTP to the outside: one attempt, start to end, within one deadline.
+//!
+//! A response head decides: 2xx is success, whatever becomes of the body. Redirects are not followed, bodies are not
+//! decompressed, proxies of the environment are not used. A request that may have left this machine is never sent a
+//! second time within one attempt, so a receiver sees at most one request per attempt.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::client::legacy::Client as HyperClient;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use super::connector::Dial;
+use super::failure::{Failure, classify};
+use super::guard::EgressPolicy;
+use super::resolver::Names;
+use super::tls::{self, Connector};
+use super::{outcome, request};
+use crate::clock;
+use crate::model::{Attempt, Delivery, FailReason, Webhook};
+
+/// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
+/// connection, since a request sent just then is lost and costs an attempt.
+const IDLE_MAX: Duration = Duration::from_secs(4);
+/// The most that is read of a response body, in bytes.
+const BODY_MAX: usize = 64 * 1024;
+/// How long a response body may take once its head is there: the head has decided, the org's next delivery waits.
+const BODY_WAIT: Duration = Duration::from_secs(1);
+/// The most that a response head may take, in bytes.
+const HEAD_MAX: usize = 64 * 1024;
+/// The most headers that a response may have.
+const HEADERS_MAX: usize = 100;
+
+/// What a [`Client`] needs to know.
+#[derive(Debug, Clone)]
+pub struct ClientSettings {
+    /// Which addresses may be dialled.
+    pub egress: EgressPolicy,
+    /// Certificates (PEM) trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Open connections from which on none is kept for reuse: keeps idle ones from using up the file descriptors.
+    pub connections_kept: usize,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        ClientSettings { egress: EgressPolicy::default(), ca_file: None, connections_kept: 4096 }
+    }
+}
+
+/// Why a client was not made: the configuration is wrong.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The file of certificates is missing, unreadable or holds none.
+    #[error("[egress] ca_file {}: {problem}", path.display())]
+    CaFile {
+        /// As configured.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The TLS library does not take its own defaults.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The system's name server settings cannot be used.
+    #[error("names cannot be resolved: {0}")]
+    Names(#[from] hickory_resolver::net::NetError),
+}
+
+/// Makes attempts; cheap to clone. Clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    http: HyperClient<Connector, Payload>,
+    dial: Dial,
+    connections_kept: usize,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Client").field("connections", &self.dial.open()).finish_non_exhaustive()
+    }
+}
+
+/// What came back.
+struct Answer {
+    status: StatusCode,
+    excerpt: String,
+}
+
+impl Client {
+    /// Reads the system's certificates and name server settings. Blocking, for some milliseconds.
+    ///
+    /// # Errors
+    /// [`ClientError`] if `ca_file` cannot be used. A system without certificates is only warned about.
+    pub fn new(settings: ClientSettings) -> Result<Client, ClientError> {
+        Client::with_names(settings, Names::system()?)
+    }
+
+    pub(super) fn with_names(settings: ClientSettings, names: Names) -> Result<Client, ClientError> {
+        let dial = Dial::new(settings.egress, names);
+        let connector = Connector::new(dial.clone(), tls::config(settings.ca_file.as_deref())?);
+        let http = HyperClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .http1_max_buf_size(HEAD_MAX)
+            .http1_max_headers(HEADERS_MAX)
+            .build(connector);
+        Ok(Client { http, dial, connections_kept: settings.connections_kept })
+    }
+
+    /// Open connections to receivers, idle ones included.
+    pub fn connections(&self) -> usize {
+        self.dial.open()
+    }
+
+    /// Makes attempt `number` of a delivery. Never fails as such: what went wrong is in the [`Attempt`]. Takes at most
+    /// the webhook's timeout. Dropping the future breaks the connection off.
+    pub async fn attempt(&self, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+        let at = clock::now();
+        let started = Instant::now();
+        let made = match request::build(delivery, webhook, number, at) {
+            Ok(request) => self.exchange(request, delivery, webhook, started + webhook.timeout).await,
+            Err(invalid) => Err(Failure::new(FailReason::Local, invalid.to_string())),
+        };
+        let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
+        let (status, error, detail, excerpt) = match made {
+            Ok(Answer { status, excerpt }) => match outcome::judge_status(status.as_u16()) {
+                None => (Some(status.as_u16()), None, String::new(), excerpt),
+                Some((reason, detail)) => (Some(status.as_u16()), Some(reason), detail, excerpt),
+            },
+            Err(Failure { reason, detail }) => (None, Some(reason), outcome::detail(&detail), String::new()),
+        };
+        Attempt { number, at, duration_ms, status, error, detail, excerpt }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        delivery: &Delivery,
+        webhook: &Webhook,
+        deadline: Instant,
+    ) -> Result<Answer, Failure> {
+        let connected = Arc::new(AtomicBool::new(false));
+        let mut request =
+            request.map(|payload| Payload { rest: Some(payload), connected: connected.clone() });
+        if self.dial.open() > self.connections_kept {
+            request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        let response = match timeout_at(deadline, self.http.request(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(classify(&error, &target(&webhook.url))),
+            Err(_elapsed) => return Err(timed_out(webhook, connected.load(Ordering::Relaxed))),
+        };
+        let status = response.status();
+        let body = read_start(response.into_body(), deadline).await;
+        let password = webhook.password.as_ref().map(crate::model::Secret::expose);
+        Ok(Answer { status, excerpt: outcome::excerpt(&body, password, &delivery.payload) })
+    }
+}
+
+/// `scheme://host:port`, all that a failure says of a URL.
+fn target(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{}://{host}:{port}", url.scheme())
+}
+
+fn timed_out(webhook: &Webhook, connected: bool) -> Failure {
+    let limit = crate::model::format_duration(webhook.timeout);
+    let target = target(&webhook.url);
+    Failure::new(
+        FailReason::Timeout,
+        if connected {
+            format!("{target} did not answer within {limit}")
+        } else {
+            format!("no connection to {target} within {limit}")
+        },
+    )
+}
+
+/// Reads a body as far as it is worth: to its end, to the limit, to an error, or until it has taken too long. A body
+/// that is not read to its end takes its connection with it.
+async fn read_start(mut body: Incoming, deadline: Instant) -> Vec<u8> {
+    let mut start = Vec::new();
+    if body.is_end_stream() {
+        return start;
+    }
+    let until = deadline.min(Instant::now() + BODY_WAIT);
+    while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
+        let Some(data) = frame.data_ref() else { continue };
+        let room = BODY_MAX - start.len();
+        start.extend(data.iter().take(room));
+        if data.len() > room {
+            break;
+        }
+    }
+    start
+}
+
+/// A payload on its way out. Notes when it is first asked for: by then there is a connection.
+struct Payload {
+    rest: Option<Bytes>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.connected.store(true, Ordering::Relaxed);
+        Poll::Ready(self.rest.take().filter(|rest| !rest.is_empty()).map(|rest| Ok(Frame::data(rest))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.as_ref().map_or(0, |rest| rest.len() as u64))
+    }
+}
+
+#[cfg(test)]
+#[path = "client_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,223 @@
+//! Turns what went wrong on the network into a stable reason and a sentence. Says host and port at most: no path, no
+//! query, no header, no payload.
+
+use std::error::Error;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use hickory_resolver::net::NetError;
+use rustls::CertificateError;
+
+use super::guard::AddressClass;
+use crate::model::FailReason;
+
+/// Why an attempt failed, and a sentence on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: FailReason,
+    pub(super) detail: String,
+}
+
+impl Failure {
+    pub(super) fn new(reason: FailReason, detail: impl Into<String>) -> Failure {
+        Failure { reason, detail: detail.into() }
+    }
+}
+
+/// Why there is no connection. `Display` continues "no connection to HOST: ".
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ConnectError {
+    #[error("the name does not resolve: {0}")]
+    Resolve(String),
+    #[error("{address} is {class}, and [egress] allow does not name it")]
+    AddressNotAllowed { address: IpAddr, class: AddressClass },
+    #[error("plain http to {address} is not allowed: use https, or name the address in [egress] allow_http")]
+    HttpNotAllowed { address: IpAddr },
+    #[error("{address}: {error}")]
+    Io { address: SocketAddr, error: io::Error },
+    /// Our own limits, not the receiver.
+    #[error("{0}")]
+    Local(io::Error),
+    #[error("{0}")]
+    Tls(String),
+    #[error("it took too long")]
+    TooLong,
+}
+
+impl ConnectError {
+    pub(super) fn connect(address: SocketAddr, error: io::Error) -> ConnectError {
+        if is_local(&error) { ConnectError::Local(error) } else { ConnectError::Io { address, error } }
+    }
+
+    pub(super) fn from_resolver(error: &NetError) -> ConnectError {
+        match error {
+            NetError::Io(error) if is_local(error) => ConnectError::Local(io::Error::from_raw_os_error(
+                error.raw_os_error().unwrap_or(libc::EMFILE),
+            )),
+            error if error.is_nx_domain() => ConnectError::Resolve("there is no such name".to_owned()),
+            error if error.is_no_records_found() => ConnectError::Resolve("it has no address".to_owned()),
+            NetError::Timeout => ConnectError::Resolve("the name servers do not answer".to_owned()),
+            error => ConnectError::Resolve(error.to_string()),
+        }
+    }
+
+    /// What a TLS connector's error is: ours passed through, or the handshake's.
+    pub(super) fn from_tls(error: Box<dyn Error + Send + Sync>) -> ConnectError {
+        match error.downcast::<ConnectError>() {
+            Ok(ours) => *ours,
+            Err(error) => ConnectError::Tls(match tls_error(error.as_ref()) {
+                Some(error) => tls_words(error),
+                None => innermost(error.as_ref()).to_string(),
+            }),
+        }
+    }
+
+    fn reason(&self) -> FailReason {
+        match self {
+            ConnectError::Resolve(_) => FailReason::Dns,
+            ConnectError::AddressNotAllowed { .. } => FailReason::AddressNotAllowed,
+            ConnectError::HttpNotAllowed { .. } => FailReason::HttpNotAllowed,
+            ConnectError::Io { .. } => FailReason::Connect,
+            ConnectError::Local(_) => FailReason::Local,
+            ConnectError::Tls(_) => FailReason::Tls,
+            ConnectError::TooLong => FailReason::Timeout,
+        }
+    }
+}
+
+/// Whether an error says that we ran out of something: descriptors, memory, local ports.
+fn is_local(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
+    )
+}
+
+/// Judges an error of the HTTP client. `target` is `scheme://host:port`.
+pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
+    if let Some(error) = find::<ConnectError>(error) {
+        return match error {
+            ConnectError::Tls(words) => {
+                Failure::new(FailReason::Tls, format!("the TLS handshake with {target} failed: {words}"))
+            }
+            error => Failure::new(error.reason(), format!("no connection to {target}: {error}")),
+        };
+    }
+    // A receiver that wants a certificate of ours says so only after the handshake.
+    if let Some(error) = tls_error(error) {
+        return Failure::new(FailReason::Tls, format!("TLS with {target} failed: {}", tls_words(error)));
+    }
+    let Some(error) = find::<hyper::Error>(error) else {
+        return match find::<io::Error>(error) {
+            Some(error) if is_local(error) => Failure::new(FailReason::Local, error.to_string()),
+            _ => {
+                Failure::new(FailReason::Reset, format!("{target} closed the connection before it answered"))
+            }
+        };
+    };
+    if error.is_parse_too_large() {
+        return Failure::new(FailReason::Protocol, format!("{target} answered with headers past the limit"));
+    }
+    if error.is_parse() {
+        return Failure::new(FailReason::Protocol, format!("{target} did not answer in HTTP/1.1: {error}"));
+    }
+    if error.is_user() {
+        return Failure::new(FailReason::Local, format!("the request could not be written: {error}"));
+    }
+    match find::<io::Error>(error) {
+        Some(error) if is_local(error) => Failure::new(FailReason::Local, error.to_string()),
+        Some(error) => Failure::new(
+            FailReason::Reset,
+            format!("{target} broke the connection before it answered: {}", innermost(error)),
+        ),
+        None => Failure::new(FailReason::Reset, format!("{target} closed the connection before it answered")),
+    }
+}
+
+/// The first error of type `T` in a chain, looking into what `io::Error` wraps.
+fn find<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a T> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref::<T>() {
+            return Some(found);
+        }
+        next = inner(error);
+    }
+    None
+}
+
+/// What an error wraps. `io::Error::source` skips the error it wraps, so that one is asked for it by name.
+fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
+    let mut last = error;
+    while let Some(next) = inner(last) {
+        last = next;
+    }
+    last
+}
+
+fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    find::<rustls::Error>(error)
+}
+
+/// The common causes in plain words; the rest as the TLS library says it.
+fn tls_words(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(cause) = error else {
+        return error.to_string();
+    };
+    match cause {
+        CertificateError::UnknownIssuer => {
+            "no known authority signed its certificate (for a private one set [egress] ca_file)".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "its certificate has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "its certificate is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "its certificate is for another name".to_owned()
+        }
+        other => format!("its certificate is not valid: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_something_is_our_own_trouble() {
+        for code in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::EADDRNOTAVAIL] {
+            let error =
+                ConnectError::connect("8.8.8.8:1".parse().unwrap(), io::Error::from_raw_os_error(code));
+            let failure = classify(&error, "https://a.example:443");
+            assert_eq!(failure.reason, FailReason::Local, "{failure:?}");
+        }
+        let error = ConnectError::connect(
+            "8.8.8.8:1".parse().unwrap(),
+            io::Error::from_raw_os_error(libc::ECONNREFUSED),
+        );
+        let failure = classify(&error, "https://a.example:443");
+        assert_eq!(failure.reason, FailReason::Connect);
+        assert!(
+            failure.detail.starts_with("no connection to https://a.example:443: 8.8.8.8:1: "),
+            "{failure:?}"
+        );
+    }
+
+    #[test]
+    fn an_error_is_found_however_deep_it_is_wrapped() {
+        let wrapped = io::Error::other(io::Error::other(ConnectError::TooLong));
+        assert!(matches!(find::<ConnectError>(&wrapped), Some(ConnectError::TooLong)));
+        assert_eq!(classify(&wrapped, "x").reason, FailReason::Timeout);
+        let tls = io::Error::other(io::Error::other(rustls::Error::HandshakeNotComplete));
+        assert_eq!(classify(&tls, "x").reason, FailReason::Tls);
+    }
+}
