@@ -12,6 +12,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
@@ -30,6 +31,10 @@ const BALLAST_BYTES: u64 = 32 << 20;
 const RESERVE_BYTES: u64 = 512 << 20;
 /// The default reserve is never below what two segments of the log take.
 const RESERVE_BYTES_MIN: u64 = 16 << 20;
+
+/// How long to wait for sled to let go of its file.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+const LOCK_TRIES: u32 = 1000;
 
 /// A locked state directory.
 #[derive(Debug)]
@@ -162,6 +167,20 @@ impl Place {
             sync_dir(&self.dir)
         };
         publish().map_err(|error| trouble("create the store in", &self.dir, &error))
+    }
+
+    /// Waits until sled's own lock is free. We hold the directory, so only a thread of this very process that sled has
+    /// not ended yet can have it, after a store was closed here a moment ago.
+    pub(super) fn wait_for_sled(&self) -> Result<(), OpenError> {
+        let path = self.store_dir().join("db");
+        let file = File::open(&path).map_err(|error| trouble("open", &path, &error))?;
+        for _ in 0..LOCK_TRIES {
+            if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                return Ok(());
+            }
+            std::thread::sleep(LOCK_RETRY);
+        }
+        Err(refused(format!("{} is locked by another program: stop it first", path.display())))
     }
 
     /// Removes what a crash while opening leaves of a snapshot: sled would take the torn file for the newest snapshot

@@ -219,6 +219,7 @@ impl Store {
                 open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
             })?;
         }
+        place.wait_for_sled()?;
         place.remove_torn_snapshots()?;
         let db = open_or_repair(&place, options.cache_bytes)?;
         Store::with_trees(&db, &sealer, place)

@@ -240,7 +240,8 @@ impl Pair {
     async fn append(&mut self, org: usize, size: usize, webhooks: usize) {
         self.events += 1;
         let id = format!("evt_{}", self.events);
-        let payload: Vec<u8> = (0..size).map(|at| ((at * 31 + self.events) % 251) as u8).collect();
+        let payload: Vec<u8> =
+            (0..size).map(|at| u8::try_from((at * 31 + self.events) % 251).unwrap()).collect();
         let names: Vec<String> = (0..webhooks).map(|n| format!("w{n}")).collect();
         let append = Append {
             org: self.org(org),
@@ -332,7 +333,7 @@ fn item(delivery: &Delivery) -> Item {
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 24,
+        cases: 16,
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct("tests/regressions/queue.txt"))),
         ..ProptestConfig::default()
     })]
