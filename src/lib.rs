@@ -5,3 +5,4 @@ pub mod delivery;
 pub mod model;
 pub mod operate;
 pub mod queue;
+pub mod scheduler;

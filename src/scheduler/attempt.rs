@@ -1,0 +1,257 @@
+//! One attempt of one head, from reading it to its durable outcome. Runs as a task of its own.
+//!
+//! It can be cancelled while it reads and while it waits for the receiver. From the moment the receiver's answer is
+//! there it runs to its end, so that an answer is never thrown away.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::backoff;
+use super::budget::Budget;
+use super::plan::{End, Start};
+use crate::clock;
+use crate::delivery::{Client, judge};
+use crate::model::{Attempt, DeadReason, Delivery, EventId, FailReason, Outcome, UnixMs, Webhook, WebhookId};
+use crate::queue::{Claim, Org, Queue, Refused, Settled};
+
+/// What every attempt needs.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub queue: Queue,
+    pub sender: Sender,
+    pub budget: Budget,
+    /// Where the plan's time starts.
+    pub epoch: Instant,
+}
+
+/// Who makes the attempt.
+#[derive(Debug)]
+pub(super) enum Sender {
+    /// The real thing.
+    Http(Box<Client>),
+    /// Answers by a script, without network: for virtual time.
+    #[cfg(test)]
+    Scripted(super::tests::Script),
+}
+
+impl Sender {
+    async fn attempt(&self, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+        match self {
+            Sender::Http(client) => client.attempt(delivery, webhook, number).await,
+            #[cfg(test)]
+            Sender::Scripted(script) => script.attempt(delivery, webhook, number).await,
+        }
+    }
+}
+
+/// What came of the part that can be cancelled. The payload is out of memory again.
+enum Tried {
+    /// The claimed delivery is not the head any more, or cannot be read.
+    Gone,
+    /// It is to be given up without an attempt.
+    Hopeless { label: Label, reason: DeadReason },
+    /// An attempt was made.
+    Attempted(Attempted),
+}
+
+struct Attempted {
+    label: Label,
+    attempt: Attempt,
+    outcome: Outcome,
+    /// The payload's size in bytes.
+    size: u64,
+    /// When it ended, on both clocks.
+    ended: Instant,
+    ended_at: UnixMs,
+}
+
+/// Names a delivery in the log. No payload, no URL.
+struct Label {
+    org: Option<Arc<Org>>,
+    claim: Claim,
+    event_id: EventId,
+    webhook: WebhookId,
+}
+
+impl Label {
+    fn org(&self) -> String {
+        self.org.as_ref().map_or_else(|| format!("number {}", self.claim.org.0), |org| org.id.to_string())
+    }
+}
+
+/// Makes the attempt and settles it. `cancelled` resolves, or loses its sender, when the attempt is not wanted any
+/// more. An error is the store's and means that nothing was settled.
+pub(super) async fn run(
+    context: Arc<Context>,
+    start: Start,
+    cancelled: oneshot::Receiver<()>,
+) -> Result<End, Refused> {
+    let tried = tokio::select! {
+        biased;
+        tried = context.try_head(start) => tried?,
+        _ = cancelled => {
+            info!(org_number = start.claim.org.0, sequence = %start.claim.sequence, attempt = start.attempt, "attempt cancelled");
+            return Ok(End::Cancelled);
+        }
+    };
+    match tried {
+        Tried::Gone => Ok(End::Void),
+        Tried::Hopeless { label, reason } => {
+            let settled = on_disk(context.queue.bury(start.claim, None, reason, clock::now())).await?;
+            if settled == Settled::Applied {
+                label.dead(reason, None);
+            }
+            Ok(End::Void)
+        }
+        Tried::Attempted(attempted) => context.settle(start.claim, attempted).await,
+    }
+}
+
+impl Context {
+    /// The part that can be cancelled.
+    async fn try_head(&self, start: Start) -> Result<Tried, Refused> {
+        let Some(mut charge) = self.budget.charge(start.failing).await else { return Ok(Tried::Gone) };
+        let Some(delivery) = on_disk(self.queue.load(start.claim)).await? else { return Ok(Tried::Gone) };
+        charge.keep(delivery.size);
+        let org = self.queue.directory().by_number(start.claim.org);
+        let webhook = org.as_ref().and_then(|org| org.webhooks.get(&delivery.webhook).cloned());
+        let label = Label {
+            org,
+            claim: start.claim,
+            event_id: delivery.event_id.clone(),
+            webhook: delivery.webhook.clone(),
+        };
+        let webhook = match webhook {
+            None => return Ok(Tried::Hopeless { label, reason: DeadReason::WebhookDeleted }),
+            Some(webhook) if !webhook.enabled => {
+                return Ok(Tried::Hopeless { label, reason: DeadReason::WebhookDisabled });
+            }
+            // The schedule was shortened while the delivery waited for an attempt that it no longer has.
+            Some(webhook) if start.attempt > webhook.retry.attempts => {
+                return Ok(Tried::Hopeless { label, reason: DeadReason::AttemptsExhausted });
+            }
+            Some(webhook) => webhook,
+        };
+        let at = clock::now();
+        let began = Instant::now();
+        let attempt = caught(self.sender.attempt(&delivery, &webhook, start.attempt)).await;
+        let (ended, ended_at) = (Instant::now(), clock::now());
+        let attempt = attempt.unwrap_or_else(|| {
+            let duration_ms = u32::try_from(ended.duration_since(began).as_millis()).unwrap_or(u32::MAX);
+            panicked(start.attempt, at, duration_ms)
+        });
+        let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1));
+        let outcome = judge(&attempt, &webhook.retry, ended_at, wait);
+        Ok(Tried::Attempted(Attempted { label, attempt, outcome, size: delivery.size, ended, ended_at }))
+    }
+
+    /// Makes the outcome durable.
+    async fn settle(&self, claim: Claim, attempted: Attempted) -> Result<End, Refused> {
+        let Attempted { label, attempt, outcome, size, ended, ended_at } = attempted;
+        let settled = match outcome {
+            Outcome::Delivered => on_disk(self.queue.done(claim, size)).await?,
+            Outcome::Retry { not_before } => {
+                on_disk(self.queue.defer(claim, attempt.clone(), not_before)).await?
+            }
+            Outcome::Dead { reason } => {
+                on_disk(self.queue.bury(claim, Some(attempt.clone()), reason, ended_at)).await?
+            }
+        };
+        if settled == Settled::Stale {
+            label.stale(&attempt);
+            return Ok(End::Void);
+        }
+        Ok(match outcome {
+            Outcome::Delivered => {
+                label.delivered(&attempt);
+                End::Delivered
+            }
+            Outcome::Retry { not_before } => {
+                label.retry(&attempt, not_before);
+                let wait = not_before.since(ended_at);
+                End::Deferred { not_before, due: ended.duration_since(self.epoch).saturating_add(wait) }
+            }
+            Outcome::Dead { reason } => {
+                label.dead(reason, Some(&attempt));
+                End::Exhausted
+            }
+        })
+    }
+}
+
+/// The log lines of an outcome, one each.
+impl Label {
+    fn delivered(&self, attempt: &Attempt) {
+        debug!(
+            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
+            attempt = attempt.number, status = attempt.status, duration_ms = attempt.duration_ms, "delivered"
+        );
+    }
+
+    fn retry(&self, attempt: &Attempt, not_before: UnixMs) {
+        info!(
+            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
+            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
+            detail = attempt.detail, duration_ms = attempt.duration_ms, not_before = %not_before, "retry"
+        );
+    }
+
+    fn dead(&self, reason: DeadReason, attempt: Option<&Attempt>) {
+        warn!(
+            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
+            attempt = attempt.map(|attempt| attempt.number), status = attempt.and_then(|attempt| attempt.status),
+            error = attempt.and_then(|attempt| attempt.error).map(FailReason::code),
+            detail = attempt.map(|attempt| attempt.detail.as_str()),
+            duration_ms = attempt.map(|attempt| attempt.duration_ms), reason = reason.code(), "dead letter"
+        );
+    }
+
+    fn stale(&self, attempt: &Attempt) {
+        info!(
+            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
+            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
+            duration_ms = attempt.duration_ms, "attempt ended after its delivery had left the queue"
+        );
+    }
+}
+
+/// Runs `future`; a panic in it gives `None`. What it worked on is dropped with it, so nothing half changed is seen
+/// again. The message is left to the panic hook: it may quote what was being worked on.
+pub(super) async fn caught<T>(future: impl Future<Output = T>) -> Option<T> {
+    let result = AssertUnwindSafe(future).catch_unwind().await;
+    if result.is_err() {
+        error!("an attempt panicked: this is a fault in postrider");
+    }
+    result.ok()
+}
+
+/// A panic while sending is a failed attempt like any other: the delivery moves on by its schedule.
+fn panicked(number: u32, at: UnixMs, duration_ms: u32) -> Attempt {
+    Attempt {
+        number,
+        at,
+        duration_ms,
+        status: None,
+        error: Some(FailReason::Local),
+        detail: "postrider failed while sending; its log says more".into(),
+        excerpt: String::new(),
+    }
+}
+
+/// Awaits the store. Its committer is a thread that paused test time knows nothing of, so tests hold time meanwhile.
+async fn on_disk<T>(verb: impl Future<Output = T>) -> T {
+    #[cfg(test)]
+    let _held = super::tests::HeldTime::new();
+    verb.await
+}
+
+/// The time since `epoch`, as the plan counts it.
+pub(super) fn since(epoch: Instant) -> Duration {
+    Instant::now().duration_since(epoch)
+}
