@@ -2,14 +2,29 @@
 
 use serde_json::{Value, json};
 
-use super::exit::Result;
+use super::exit::{Exit, Failure, Result};
 use super::{Context, output};
-use crate::config::{Config, Paths, Typed};
+use crate::config::{Config, Invalid, Paths, Problem, Typed};
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    let config = context.config()?;
+    let config = match context.sources().load() {
+        Ok(config) => config,
+        Err(Invalid(problems)) if context.global.json => {
+            let problems: Vec<_> = problems.iter().map(problem).collect();
+            output::json(&json!({"problems": problems}))?;
+            return Err(Failure::silent(Exit::BadConfig));
+        }
+        Err(invalid) => return Err(invalid.into()),
+    };
     let paths = context.paths()?;
+    for warning in &config.warnings {
+        output::note(&format!("postrider: {warning}"));
+    }
     if context.global.json { output::json(&as_json(&config, &paths)) } else { as_table(&config, &paths) }
+}
+
+fn problem(problem: &Problem) -> Value {
+    json!({"from": problem.origin.to_string(), "key": problem.key, "message": problem.message})
 }
 
 /// Paths are no keys of the file, but part of what is in force.

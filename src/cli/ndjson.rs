@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 
 use super::enqueue::INPUT_BYTES_MAX;
 use super::exit::{Exit, Failure, Result};
-use super::transport::{Transport, cut_off, describe, exit_for};
+use super::transport::{Transport, cut_off, refusal};
 use super::{Context, output};
 
 /// Lines are sent in pieces of about this size.
@@ -147,7 +147,7 @@ async fn exchange(
     if !status.is_success() {
         let bytes = body.collect().await.map_err(|error| cut_off(&error))?.to_bytes();
         let problem: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-        return Err(Failure::new(exit_for(status.as_u16()), describe(status.as_u16(), &problem)));
+        return Err(refusal(status.as_u16(), &problem));
     }
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
@@ -201,9 +201,10 @@ impl Tally {
             None if answer.get("duplicate").and_then(Value::as_bool) == Some(true) => self.duplicates += 1,
             None => self.accepted += 1,
             Some(status) => {
+                let refusal = refusal(status, answer);
                 self.refused += 1;
-                self.retryable += u64::from(exit_for(status) == Exit::TryAgain);
-                return Some(describe(status, answer));
+                self.retryable += u64::from(refusal.exit == Exit::TryAgain);
+                return Some(refusal.message);
             }
         }
         None

@@ -119,20 +119,25 @@ pub(super) fn cut_off(error: &dyn std::error::Error) -> Failure {
 /// A problem answer as a failure.
 fn refused(status: StatusCode, body: &[u8]) -> Failure {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    Failure::new(exit_for(status.as_u16()), describe(status.as_u16(), &problem))
+    refusal(status.as_u16(), &problem)
 }
 
-/// How a command exits on an answer of this status.
-pub(super) fn exit_for(status: u16) -> Exit {
-    match status {
+/// A problem answer as a failure: its exit code and its words.
+pub(super) fn refusal(status: u16, problem: &Value) -> Failure {
+    let exit = match status {
         404 => Exit::NotFound,
         429 | 503 | 507 => Exit::TryAgain,
+        // There is no head to act on: what was asked is not so.
+        409 if problem.get("type").and_then(Value::as_str) == Some("urn:postrider:queue-empty") => {
+            Exit::NotFound
+        }
         _ => Exit::Failed,
-    }
+    };
+    Failure::new(exit, describe(status, problem))
 }
 
 /// Title, detail and the field at fault of a problem, on one line.
-pub(super) fn describe(status: u16, problem: &Value) -> String {
+fn describe(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).map(output::plain);
     let mut message = text("title").unwrap_or_else(|| format!("the daemon answered {status}"));
     if let Some(detail) = text("detail").filter(|detail| *detail != message) {
@@ -185,8 +190,10 @@ mod tests {
             (503, Exit::TryAgain),
             (507, Exit::TryAgain),
         ] {
-            assert_eq!(exit_for(status), exit, "{status}");
+            assert_eq!(refusal(status, &Value::Null).exit, exit, "{status}");
         }
+        let empty = json!({"type": "urn:postrider:queue-empty"});
+        assert_eq!(refusal(409, &empty).exit, Exit::NotFound);
     }
 
     #[test]

@@ -10,6 +10,9 @@
 
 mod support;
 
+// The commands as processes of their own.
+mod cli;
+
 // The units that are shipped, by systemd's own tools.
 mod systemd;
 // The rules of the source tree.

@@ -117,7 +117,10 @@ impl Daemon {
     /// Deliveries that wait in its queues.
     pub async fn waiting(&self) -> anyhow::Result<u64> {
         let status = self.status().await?;
-        status.pointer("/counts/deliveries").and_then(serde_json::Value::as_u64).context("status without deliveries")
+        status
+            .pointer("/counts/deliveries")
+            .and_then(serde_json::Value::as_u64)
+            .context("status without deliveries")
     }
 
     /// What its store takes on disk, in MiB. The ballast that is kept for a full disk is not counted.
