@@ -11,6 +11,7 @@ use super::{
     Api, Config, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem, QueueLimits, Scheduler, Shutdown,
     Store, format_bytes, parse_bytes,
 };
+use crate::delivery::EgressPolicy;
 use crate::model::{format_duration, parse_duration};
 
 const KIB: u64 = 1 << 10;
@@ -45,8 +46,8 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         max_payload_bytes: r.bytes("scheduler.max_payload_bytes", BODY_BYTES_MAX..=TIB),
     };
     let egress = Egress {
-        allow: r.list("egress.allow"),
-        allow_http: r.list("egress.allow_http"),
+        allow: r.addresses("egress.allow"),
+        allow_http: r.addresses("egress.allow_http"),
         ca_file: r.path("egress.ca_file"),
     };
     let api = Api {
@@ -123,6 +124,19 @@ impl Reader<'_> {
             Typed::List(items) => Ok(items.clone()),
             other => Err(format!("must be a list of texts, for example [\"…\"], not {other}")),
         })
+    }
+
+    /// A list of address ranges; every one that is none is a fault of its own.
+    fn addresses(&mut self, key: &'static str) -> Vec<String> {
+        let items = self.list(key);
+        let Some(setting) = self.settings.get(key) else { return items };
+        for item in &items {
+            // Both lists have the same rules.
+            if let Err((_, message)) = EgressPolicy::parse(std::slice::from_ref(item), &[]) {
+                self.problems.push(Problem { origin: setting.origin.clone(), key: key.to_owned(), message });
+            }
+        }
+        items
     }
 
     fn path(&mut self, key: &'static str) -> Option<PathBuf> {

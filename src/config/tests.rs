@@ -65,7 +65,7 @@ fn file_then_environment_then_flags() {
 fn lists_and_numbers_come_from_the_environment_as_text() {
     let config = sources(
         &[
-            ("POSTRIDER_EGRESS_ALLOW_HTTP", "127.0.0.1/32, [::1]/128"),
+            ("POSTRIDER_EGRESS_ALLOW_HTTP", "127.0.0.1/32, ::1/128"),
             ("POSTRIDER_QUEUE_MAX_DELIVERIES", "5"),
             ("POSTRIDER_QUEUE_MAX_BYTES", "2048"),
             ("POSTRIDER_STORE_RESERVE_BYTES", "64MiB"),
@@ -75,7 +75,7 @@ fn lists_and_numbers_come_from_the_environment_as_text() {
     )
     .check(None)
     .unwrap();
-    assert_eq!(config.egress.allow_http, ["127.0.0.1/32", "[::1]/128"]);
+    assert_eq!(config.egress.allow_http, ["127.0.0.1/32", "::1/128"]);
     assert_eq!(config.egress.allow, ["10.0.0.0/8"]);
     assert_eq!(config.queue.max_deliveries, 5);
     assert_eq!(config.queue.max_bytes, 2048);
@@ -121,6 +121,11 @@ fn each_fault_says_what_would_be_right() {
     check_fault("[shutdown]\ngrace = \"2h\"\n", "must be from 0ms to 1h, not 2h");
     check_fault("[egress]\nallow = \"10.0.0.0/8\"\n", "must be a list of texts");
     check_fault("[egress]\nallow = [1]\n", "must be a list of texts");
+    check_fault(
+        "[egress]\nallow = [\"everything\"]\n",
+        "/p.toml:2: egress.allow: \"everything\" is not an address range",
+    );
+    check_fault("[egress]\nallow_http = [\"127.0.0.0/8\"]\n", "egress.allow_http: ");
     check_fault("[egress]\nca_file = []\n", "must be a path as text");
     check_fault("[queue]\nmax_deliveries = \"many\"\n", "must be a whole number, not \"many\"");
     check_fault("[queue]\nmax_deliveries = -1\n", "must be from 1 to 1000000000, not -1");
