@@ -2,6 +2,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod delivery;
+pub mod intake;
 pub mod model;
 pub mod operate;
 pub mod queue;

@@ -1,0 +1,145 @@
+//! Check and match, the second step of the path: may this org have webhooks, and which of them want this event. PURE: the org, the rules and the
+//! time come in as values; what goes out is ready for the queue. Not here: reading requests (`api`), making anything
+//! durable (`queue`).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::model::{Event, UnixMs};
+use crate::queue::{Append, Org};
+
+/// Which plans may have webhooks at all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entitlement {
+    plans: BTreeSet<String>,
+}
+
+/// The org's plan is not one of those that may have webhooks.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the plan of org {org} ({}) is not entitled to webhooks", .plan.as_deref().unwrap_or("none"))]
+pub struct NotEntitled {
+    /// The org's name.
+    pub org: String,
+    /// Its plan, if it has one.
+    pub plan: Option<String>,
+}
+
+impl Entitlement {
+    /// Only these plans; none at all means that every org may.
+    #[must_use]
+    pub fn of_plans(plans: impl IntoIterator<Item = String>) -> Entitlement {
+        Entitlement { plans: plans.into_iter().collect() }
+    }
+
+    /// Refuses an org whose plan is not named.
+    pub fn check(&self, org: &Org) -> Result<(), NotEntitled> {
+        let plan = org.settings.plan.as_deref();
+        if self.plans.is_empty() || plan.is_some_and(|plan| self.plans.contains(plan)) {
+            return Ok(());
+        }
+        Err(NotEntitled { org: org.id.to_string(), plan: plan.map(str::to_owned) })
+    }
+}
+
+/// Turns an event into what the queue takes: one delivery for each webhook that wants it, in the order of their names.
+/// An event that no webhook wants is accepted too: its id is remembered, and nothing is queued.
+pub fn accept(
+    entitlement: &Entitlement,
+    org: &Arc<Org>,
+    event: Event,
+    accepted_at: UnixMs,
+) -> Result<Append, NotEntitled> {
+    entitlement.check(org)?;
+    let wanted = org.webhooks.values().filter(|webhook| webhook.wants(&event.event_type));
+    let webhooks = wanted.map(|webhook| webhook.id.clone()).collect();
+    Ok(Append { org: org.clone(), event, webhooks, accepted_at })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::model::{OrgNumber, OrgSettings, Retry, TIMEOUT_DEFAULT, Webhook};
+
+    fn webhook(id: &str, events: &[&str], enabled: bool) -> Webhook {
+        Webhook {
+            id: id.parse().unwrap(),
+            url: "https://example.com/".parse().unwrap(),
+            events: events.iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            password: None,
+            retry: Retry::default(),
+            timeout: TIMEOUT_DEFAULT,
+            enabled,
+            description: String::new(),
+            created_at: UnixMs(0),
+            updated_at: UnixMs(0),
+        }
+    }
+
+    fn org(plan: Option<&str>, webhooks: Vec<Webhook>) -> Arc<Org> {
+        Arc::new(Org {
+            number: OrgNumber(1),
+            id: "acme".parse().unwrap(),
+            settings: OrgSettings {
+                plan: plan.map(str::to_owned),
+                description: String::new(),
+                max_deliveries: None,
+                max_bytes: None,
+                created_at: UnixMs(0),
+                updated_at: UnixMs(0),
+            },
+            webhooks: webhooks.into_iter().map(|webhook| (webhook.id.clone(), Arc::new(webhook))).collect(),
+        })
+    }
+
+    fn event(event_type: &str) -> Event {
+        Event {
+            id: "evt_1".parse().unwrap(),
+            id_given: true,
+            event_type: event_type.parse().unwrap(),
+            payload: "{}".into(),
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    #[track_caller]
+    fn check_match(event_type: &str, expected: &[&str]) {
+        let org = org(
+            None,
+            vec![
+                webhook("z-all", &["*"], true),
+                webhook("bookings", &["booking.*", "absence.created"], true),
+                webhook("off", &["*"], false),
+            ],
+        );
+        let append = accept(&Entitlement::default(), &org, event(event_type), UnixMs(7)).unwrap();
+        let names: Vec<_> = append.webhooks.iter().map(crate::model::WebhookId::as_str).collect();
+        assert_eq!(names, expected, "{event_type}");
+        assert_eq!(append.accepted_at, UnixMs(7));
+    }
+
+    #[test]
+    fn webhooks_match_in_order_of_name_and_only_when_enabled() {
+        check_match("booking.created", &["bookings", "z-all"]);
+        check_match("absence.created", &["bookings", "z-all"]);
+        check_match("absence.deleted", &["z-all"]);
+    }
+
+    #[test]
+    fn without_a_matching_webhook_the_event_is_accepted_with_nothing_to_deliver() {
+        let append = accept(&Entitlement::default(), &org(None, vec![]), event("a"), UnixMs(0)).unwrap();
+        assert!(append.webhooks.is_empty());
+    }
+
+    #[test]
+    fn entitlement_is_by_plan() {
+        let paying = Entitlement::of_plans(["pro".to_owned(), "enterprise".to_owned()]);
+        assert!(paying.check(&org(Some("pro"), vec![])).is_ok());
+        assert!(Entitlement::default().check(&org(None, vec![])).is_ok());
+        let refused = paying.check(&org(Some("free"), vec![])).unwrap_err();
+        assert_eq!(refused.to_string(), "the plan of org acme (free) is not entitled to webhooks");
+        let refused = paying.check(&org(None, vec![])).unwrap_err();
+        assert_eq!(refused.to_string(), "the plan of org acme (none) is not entitled to webhooks");
+    }
+}
