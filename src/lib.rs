@@ -1,6 +1,7 @@
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod dead_letters;
 pub mod delivery;
 pub mod intake;
 pub mod model;

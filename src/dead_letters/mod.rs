@@ -1,0 +1,98 @@
+//! Give up, the last step of the path: what is done with dead letters afterwards. Finding one by name, and retrying or discarding many by
+//! filter, in the order in which they died. Not here: burying (the queue does it in the commit that takes the delivery
+//! off its queue) and showing (`api`).
+
+#[cfg(test)]
+mod tests;
+
+use crate::model::{DeadLetterId, EventId, UnixMs};
+use crate::queue::{DeadCursor, DeadFilter, Queue, Refused};
+
+/// Dead letters handled in one step: each step is one commit, so that a run over many never holds up the queues.
+const STEP: usize = 500;
+/// The most candidates named when an event's id is not enough to tell.
+const CANDIDATES_MAX: usize = 20;
+
+/// What to do with the dead letters that match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Append them to the tails of their orgs' queues, in order of death, with fresh attempts.
+    Retry,
+    /// Remove them for good.
+    Discard,
+    /// Only count them.
+    Count,
+}
+
+/// What a run came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Dead letters that matched.
+    pub matched: u64,
+    /// Those among them that were retried or discarded. Fewer than `matched` when some went away meanwhile, or when
+    /// their org has been deleted.
+    pub done: u64,
+}
+
+/// Applies `action` to every dead letter that matches and had died by `now`. One that dies again while the run goes on
+/// is not met a second time.
+pub async fn run(queue: &Queue, filter: &DeadFilter, action: Action, now: UnixMs) -> Result<Run, Refused> {
+    let end = UnixMs(now.0.saturating_add(1));
+    let until = Some(filter.until.map_or(end, |until| until.min(end)));
+    let filter = DeadFilter { until, ..filter.clone() };
+    let mut total = Run::default();
+    let mut after: Option<DeadCursor> = None;
+    loop {
+        let page = queue.dead_list(filter.clone(), after, STEP).await?;
+        let ids: Vec<DeadLetterId> = page.items.iter().map(|dead_letter| dead_letter.id).collect();
+        total.matched += ids.len() as u64;
+        total.done += match action {
+            _ if ids.is_empty() => 0,
+            Action::Retry => queue.revive(ids).await?,
+            Action::Discard => queue.discard(ids).await?,
+            Action::Count => 0,
+        };
+        match page.next {
+            Some(next) => after = Some(next),
+            None => return Ok(total),
+        }
+    }
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Nothing.
+    None,
+    /// This one.
+    One(DeadLetterId),
+    /// An event's id that several dead letters share, one for each webhook that gave up: the first of them.
+    Several(Vec<DeadLetterId>),
+}
+
+/// Finds a dead letter by its own id, or by its event's id if that is enough.
+pub async fn find(queue: &Queue, name: &str) -> Result<Found, Refused> {
+    // An event's id may look like a dead letter's: the dead letter's own id goes first.
+    if let Ok(id) = name.parse::<DeadLetterId>()
+        && queue.dead_show(id, false).await?.is_some()
+    {
+        return Ok(Found::One(id));
+    }
+    let Ok(event_id) = name.parse::<EventId>() else { return Ok(Found::None) };
+    let filter = DeadFilter { event_id: Some(event_id), ..DeadFilter::default() };
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = queue.dead_list(filter.clone(), after, CANDIDATES_MAX).await?;
+        found.extend(page.items.iter().map(|dead_letter| dead_letter.id));
+        if page.next.is_none() || found.len() >= CANDIDATES_MAX {
+            break;
+        }
+        after = page.next;
+    }
+    Ok(match found.as_slice() {
+        [] => Found::None,
+        [id] => Found::One(*id),
+        _ => Found::Several(found),
+    })
+}
