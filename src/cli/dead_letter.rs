@@ -270,7 +270,12 @@ async fn several(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) ->
     }
     let path = format!("/v1/dead-letters/{}", verb.word());
     let call = |dry_run: bool| {
-        let body = json!({"filter": bulk.filter.as_json(), "dry_run": dry_run});
+        // Everything is asked for by name: a filter that is empty by mistake is refused.
+        let body = if bulk.filter.is_empty() {
+            json!({"all": true, "dry_run": dry_run})
+        } else {
+            json!({"filter": bulk.filter.as_json(), "dry_run": dry_run})
+        };
         let path = path.clone();
         async move { api.call(Method::POST, &path, Some(&body)).await }
     };

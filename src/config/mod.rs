@@ -5,7 +5,7 @@
 //! in as a value, read once in `main`.
 
 mod check;
-mod nearest;
+pub(crate) mod nearest;
 pub mod paths;
 mod raw;
 mod sizes;

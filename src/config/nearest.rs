@@ -1,7 +1,7 @@
 //! The known name that a mistyped one was probably meant to be. PURE.
 
 /// The candidate that differs from `name` in the fewest letters, if that is few enough to be a slip.
-pub(super) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     candidates
         .into_iter()
         .map(|candidate| (distance(name, candidate), candidate))

@@ -1,0 +1,271 @@
+//! `/v1/dead-letters`: what was given up, one by one or by filter.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use serde::Serialize;
+
+use super::body::{JsonBody, OptionalJsonBody};
+use super::params::{DeadLetterName, KnownOrg, Query, cursor};
+use super::problem::{Kind, Problem};
+use super::wire::{DeadListed, DeadShown, Members, Page};
+use super::{App, Json};
+use crate::clock;
+use crate::dead_letters::{self, Action, Found};
+use crate::model::{DeadLetterId, EventId, EventType, UnixMs};
+use crate::queue::{DeadCursor, DeadFilter, Refused};
+
+const FILTERS: [&str; 7] = ["org", "webhook", "type", "event_id", "reason", "since", "until"];
+
+/// `GET /v1/dead-letters`: newest last.
+pub(super) async fn list(State(app): State<Arc<App>>, query: Query) -> Result<Response, Problem> {
+    let known = ["org", "webhook", "type", "event_id", "reason", "since", "until", "limit", "after"];
+    let query = query.only(&known)?;
+    let filter = filter(|name| Ok(query.text(name).map(str::to_owned)), "")?;
+    page(&app, &query, filter).await
+}
+
+/// `GET /v1/orgs/{org}/dead-letters`.
+pub(super) async fn list_of_org(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    query: Query,
+) -> Result<Response, Problem> {
+    let query = query.only(&["webhook", "type", "event_id", "reason", "since", "until", "limit", "after"])?;
+    let filter = filter(|name| Ok(query.text(name).map(str::to_owned)), "")?;
+    page(&app, &query, DeadFilter { org: Some(org.id.clone()), ..filter }).await
+}
+
+async fn page(app: &App, query: &Query, filter: DeadFilter) -> Result<Response, Problem> {
+    let after = query.after(read_cursor)?;
+    let page = app.queue.dead_list(filter, after, query.limit()?).await?;
+    let next = page.next.map(|place| cursor(format!("dead:{}:{}", place.died_at.0, place.id)));
+    let items: Vec<DeadListed> = page.items.into_iter().map(Into::into).collect();
+    Ok(Json(Page { items, next }).into_response())
+}
+
+fn read_cursor(place: &str) -> Option<DeadCursor> {
+    let (died_at, id) = place.strip_prefix("dead:")?.split_once(':')?;
+    Some(DeadCursor { died_at: UnixMs(died_at.parse().ok()?), id: id.parse().ok()? })
+}
+
+/// `GET /v1/dead-letters/{id}`: everything, with every attempt; the payload only with `?payload=true`.
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    DeadLetterName(name): DeadLetterName,
+    query: Query,
+) -> Result<Response, Problem> {
+    let payload = query.only(&["payload"])?.flag("payload")?;
+    let id = find(&app, &name).await?;
+    let dead_letter = app.queue.dead_show(id, payload).await?.ok_or_else(unknown)?;
+    if payload {
+        tracing::info!(dead_letter = %id, org = %dead_letter.org, "the payload of a dead letter was shown");
+    }
+    Ok(Json(DeadShown::new(dead_letter, payload)).into_response())
+}
+
+/// `DELETE /v1/dead-letters/{id}`.
+pub(super) async fn discard(
+    State(app): State<Arc<App>>,
+    DeadLetterName(name): DeadLetterName,
+) -> Result<StatusCode, Problem> {
+    let id = find(&app, &name).await?;
+    if app.queue.discard(vec![id]).await? == 0 {
+        return Err(unknown());
+    }
+    tracing::info!(dead_letter = %id, "dead letter discarded");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /v1/dead-letters/{id}/retry`.
+pub(super) async fn retry(
+    State(app): State<Arc<App>>,
+    DeadLetterName(name): DeadLetterName,
+    OptionalJsonBody(body): OptionalJsonBody,
+) -> Result<Response, Problem> {
+    Members::parse(&body, &[])?;
+    let id = find(&app, &name).await?;
+    if app.queue.revive(vec![id]).await? == 0 {
+        let org_is_gone = app.queue.directory().by_number(id.org).is_none();
+        return Err(if org_is_gone { Refused::UnknownOrg.into() } else { unknown() });
+    }
+    tracing::info!(dead_letter = %id, "dead letter is to be delivered again");
+    Ok(Json(Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false }).into_response())
+}
+
+/// `POST /v1/dead-letters/retry`: those that match, in order of death.
+pub(super) async fn retry_many(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, Problem> {
+    many(&app, &body.bytes, Action::Retry).await
+}
+
+/// `POST /v1/dead-letters/discard`.
+pub(super) async fn discard_many(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, Problem> {
+    many(&app, &body.bytes, Action::Discard).await
+}
+
+#[derive(Serialize)]
+struct Answer {
+    matched: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retried: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    discarded: Option<u64>,
+    dry_run: bool,
+}
+
+async fn many(app: &App, body: &[u8], action: Action) -> Result<Response, Problem> {
+    let Many { filter, dry_run } = read_many(body)?;
+    let done = if dry_run { Action::Count } else { action };
+    let run = dead_letters::run(&app.queue, &filter, done, clock::now()).await?;
+    if !dry_run {
+        tracing::info!(?action, matched = run.matched, done = run.done, "dead letters handled by filter");
+    }
+    let count = |wanted| (action == wanted).then_some(run.done);
+    Ok(Json(Answer {
+        matched: run.matched,
+        retried: count(Action::Retry),
+        discarded: count(Action::Discard),
+        dry_run,
+    })
+    .into_response())
+}
+
+struct Many {
+    filter: DeadFilter,
+    dry_run: bool,
+}
+
+/// The filter's fields beside `dry_run`, or in an object `filter` of their own. A filter that leaves everything open must
+/// say so with `"all": true`, unless it only counts.
+fn read_many(body: &[u8]) -> Result<Many, Problem> {
+    const KNOWN: &[&str] =
+        &["org", "webhook", "type", "event_id", "reason", "since", "until", "dry_run", "all", "filter"];
+    let outer = Members::parse(body, KNOWN)?;
+    let inner = outer.object("filter", &FILTERS)?;
+    if inner.is_some()
+        && let Some(name) = FILTERS.into_iter().find(|name| outer.raw(name).is_some())
+    {
+        return Err(outer.invalid(name, "stands beside filter; give it inside filter only"));
+    }
+    let members = inner.as_ref().unwrap_or(&outer);
+    let text = |name: &str| Ok(members.text(name)?.map(std::borrow::Cow::into_owned));
+    let filter = filter(text, if inner.is_some() { "/filter" } else { "" })?;
+    let dry_run = outer.value("dry_run", "true or false")?.unwrap_or(false);
+    let all = outer.value("all", "true or false")?.unwrap_or(false);
+    if is_open(&filter) && !all && !dry_run {
+        return Err(outer.missing("all", "true to mean every dead letter, or a filter"));
+    }
+    if all && !is_open(&filter) {
+        return Err(outer.invalid("all", "cannot be given together with a filter"));
+    }
+    Ok(Many { filter, dry_run })
+}
+
+fn is_open(filter: &DeadFilter) -> bool {
+    let DeadFilter { org, webhook, event_type, event_id, reason, since, until } = filter;
+    org.is_none()
+        && webhook.is_none()
+        && event_type.is_none()
+        && event_id.is_none()
+        && reason.is_none()
+        && since.is_none()
+        && until.is_none()
+}
+
+/// Reads a filter from a query or a body: `text` gives a field's text, `at` is where the fields are.
+fn filter(text: impl Fn(&str) -> Result<Option<String>, Problem>, at: &str) -> Result<DeadFilter, Problem> {
+    fn parse<T>(
+        at: &str,
+        name: &str,
+        text: Option<String>,
+        read: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = text else { return Ok(None) };
+        let refuse = |rule| Problem::invalid(format!("{at}/{name}"), format!("{name}: {rule}"));
+        read(&text).map(Some).map_err(refuse)
+    }
+    let time = |text: &str| {
+        UnixMs::parse(text).ok_or_else(|| "must be a time such as 2026-11-21T22:44:23Z".to_owned())
+    };
+    let name = |rule: crate::model::InvalidName| rule.to_string();
+    let event_type: Option<EventType> = parse(at, "type", text("type")?, str::parse)?;
+    let event_id: Option<EventId> =
+        parse(at, "event_id", text("event_id")?, |text| text.parse().map_err(name))?;
+    Ok(DeadFilter {
+        org: parse(at, "org", text("org")?, |text| text.parse().map_err(name))?,
+        webhook: parse(at, "webhook", text("webhook")?, |text| text.parse().map_err(name))?,
+        event_type: event_type.map(Into::into),
+        event_id,
+        reason: parse(at, "reason", text("reason")?, str::parse)?,
+        since: parse(at, "since", text("since")?, time)?,
+        until: parse(at, "until", text("until")?, time)?,
+    })
+}
+
+/// The dead letter of this name: its own id, or its event's if that is enough.
+async fn find(app: &App, name: &str) -> Result<DeadLetterId, Problem> {
+    match dead_letters::find(&app.queue, name).await? {
+        Found::One(id) => Ok(id),
+        Found::None => Err(unknown()),
+        Found::Several(ids) => Err(Problem {
+            candidates: ids.iter().map(ToString::to_string).collect(),
+            ..Problem::new(
+                Kind::AmbiguousId,
+                "several dead letters have this event; name one of the candidates",
+            )
+        }),
+    }
+}
+
+fn unknown() -> Problem {
+    Refused::UnknownDeadLetter.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::DeadReason;
+
+    #[track_caller]
+    fn refused(body: &str, kind: Kind, field: &str) {
+        let problem = read_many(body.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {body}"));
+        assert_eq!((problem.kind, problem.field.as_deref()), (kind, Some(field)), "{body}");
+    }
+
+    #[test]
+    fn everything_must_be_asked_for() {
+        refused("{}", Kind::InvalidField, "/all");
+        refused(r#"{"filter":{}}"#, Kind::InvalidField, "/all");
+        refused(r#"{"all":true,"org":"acme"}"#, Kind::InvalidField, "/all");
+        assert!(read_many(br#"{"dry_run":true}"#).unwrap().dry_run);
+        assert!(is_open(&read_many(br#"{"all":true}"#).unwrap().filter));
+    }
+
+    #[test]
+    fn a_filter_is_read_beside_dry_run_or_on_its_own() {
+        for body in [
+            r#"{"org":"acme","reason":"skipped","since":"1970-01-01T00:00:01Z","dry_run":true}"#,
+            r#"{"filter":{"org":"acme","reason":"skipped","since":"1970-01-01T00:00:01Z"},"dry_run":true}"#,
+        ] {
+            let many = read_many(body.as_bytes()).unwrap();
+            assert_eq!(many.filter.org.unwrap().as_str(), "acme");
+            assert_eq!(many.filter.reason, Some(DeadReason::Skipped));
+            assert_eq!((many.filter.since, many.dry_run), (Some(UnixMs(1000)), true));
+        }
+        refused(r#"{"filter":{"org":"a"},"org":"b"}"#, Kind::InvalidField, "/org");
+        refused(r#"{"filter":{"resaon":"skipped"}}"#, Kind::UnknownField, "/filter/resaon");
+        refused(r#"{"reason":"tired"}"#, Kind::InvalidField, "/reason");
+        refused(r#"{"filter":{"until":"yesterday"}}"#, Kind::InvalidField, "/filter/until");
+        refused(r#"{"org":"-"}"#, Kind::InvalidField, "/org");
+        refused(r#"{"type":"a b"}"#, Kind::InvalidField, "/type");
+    }
+
+    #[test]
+    fn cursors_read_back() {
+        let place = DeadCursor { died_at: UnixMs(-5), id: "12-345".parse().unwrap() };
+        assert_eq!(read_cursor(&format!("dead:{}:{}", place.died_at.0, place.id)), Some(place));
+        assert_eq!(read_cursor("dead:5"), None);
+    }
+}

@@ -1,0 +1,251 @@
+//! Accept, the first step of the path: HTTP/1.1 over two Unix sockets. Parses and limits; what is accepted goes through `intake` to the queue, and
+//! is answered once durable. Not here: who may open which socket (`operate`), what a plan allows (`intake`), what is
+//! durable (`queue`). It never calls `delivery`: they meet only in the queue.
+//!
+//! | call | file |
+//! |---|---|
+//! | `PUT GET DELETE /v1/orgs/{org}` · `GET /v1/orgs` | `orgs` |
+//! | `PUT GET DELETE /v1/orgs/{org}/webhooks/{webhook}` · `GET …/webhooks` | `webhooks` |
+//! | `POST /v1/orgs/{org}/events` (both sockets) | `events` |
+//! | `POST /v1/events` (both sockets) | `stream`, `lines` |
+//! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
+//! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
+//! | `GET /v1/status` · `POST /v1/reload` | `status` |
+//! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
+//!
+//! Limits, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, a head 32 KiB and 64
+//! headers, connections per socket, bytes of bodies and of unanswered lines in the whole daemon; a head, a body, an idle
+//! stream and a reader of answers each have a time limit.
+
+mod body;
+mod dead_letters;
+mod events;
+mod health;
+mod lines;
+mod listen;
+mod orgs;
+mod params;
+pub mod problem;
+mod queue;
+mod settings;
+mod stall;
+mod status;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod webhooks;
+mod wire;
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{MethodRouter, any, get, post};
+use http::HeaderValue;
+use serde::Serialize;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+pub use listen::{ConnectionLimits, serve};
+use problem::{Kind, Problem};
+pub use settings::Settings;
+
+use crate::model::{OrgId, UnixMs};
+use crate::queue::{Org, Queue};
+use crate::scheduler::Scheduler;
+
+/// Which socket a router is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Socket {
+    /// For producers: events in and health, nothing that reads or administers.
+    Submit,
+    /// Everything.
+    Admin,
+}
+
+/// Re-reads the configuration; an error leaves the old one in force.
+pub type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+
+/// The daemon's last error, for status. Cheap to clone; whoever meets an error that an operator should see notes it.
+#[derive(Debug, Clone, Default)]
+pub struct LastError(Arc<Mutex<Option<(UnixMs, String)>>>);
+
+impl LastError {
+    /// Notes an error: a sentence without secrets.
+    pub fn note(&self, at: UnixMs, message: String) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, message));
+    }
+
+    /// The last one noted.
+    pub fn get(&self) -> Option<(UnixMs, String)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What every call works with.
+pub struct App {
+    queue: Queue,
+    /// `None` when the store of a stopped daemon is looked at: nothing is in flight then.
+    scheduler: Option<Scheduler>,
+    settings: RwLock<Arc<Settings>>,
+    started: Instant,
+    started_at: UnixMs,
+    /// Cancelled when the daemon begins to stop: `/readyz` says so and streams stop reading.
+    draining: CancellationToken,
+    last_error: LastError,
+    reload: Option<Reload>,
+    /// Bytes of bodies that may be held at once.
+    budget: Arc<Semaphore>,
+    budget_bytes: usize,
+    /// Bytes of lines that wait to be durable, over all streams.
+    unanswered: Arc<AtomicUsize>,
+    /// Bytes of answers that wait to be read, over all streams.
+    unread: Arc<AtomicUsize>,
+}
+
+impl App {
+    /// The state of an API over `queue`, started now.
+    pub fn new(queue: Queue, scheduler: Option<Scheduler>, settings: Settings) -> App {
+        let budget_bytes = settings.budget_bytes;
+        App {
+            queue,
+            scheduler,
+            settings: RwLock::new(Arc::new(settings)),
+            started: Instant::now(),
+            started_at: crate::clock::now(),
+            draining: CancellationToken::new(),
+            last_error: LastError::default(),
+            reload: None,
+            budget: Arc::new(Semaphore::new(budget_bytes)),
+            budget_bytes,
+            unanswered: Arc::default(),
+            unread: Arc::default(),
+        }
+    }
+
+    /// What `POST /v1/reload` does.
+    #[must_use]
+    pub fn with_reload(self, reload: Reload) -> App {
+        App { reload: Some(reload), ..self }
+    }
+
+    /// Where the daemon's errors are noted.
+    #[must_use]
+    pub fn with_last_error(self, last_error: LastError) -> App {
+        App { last_error, ..self }
+    }
+
+    /// The token that tells the API that the daemon is stopping.
+    pub fn draining(&self) -> CancellationToken {
+        self.draining.clone()
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other settings in force, from the next call on. `budget_bytes` stays as it was at the start.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// The org of this name; a name that cannot be one names no org.
+    fn org(&self, name: &str) -> Result<Arc<Org>, Problem> {
+        let id: Option<OrgId> = name.parse().ok();
+        id.and_then(|id| self.queue.directory().org(&id)).ok_or_else(|| {
+            let shown: String = name.chars().take(64).collect();
+            Problem::new(Kind::UnknownOrg, format!("there is no org \"{}\"", shown.escape_debug()))
+        })
+    }
+}
+
+/// One path, what it serves, and whether the submit socket serves it too.
+type Call = (&'static str, MethodRouter<Arc<App>>, Option<Socket>);
+
+fn calls() -> Vec<Call> {
+    let both = Some(Socket::Submit);
+    vec![
+        ("/v1/orgs", get(orgs::list), None),
+        ("/v1/orgs/{org}", get(orgs::show).put(orgs::put).delete(orgs::delete), None),
+        ("/v1/orgs/{org}/webhooks", get(webhooks::list), None),
+        (
+            "/v1/orgs/{org}/webhooks/{webhook}",
+            get(webhooks::show).put(webhooks::put).delete(webhooks::delete),
+            None,
+        ),
+        ("/v1/orgs/{org}/events", post(events::post), both),
+        ("/v1/events", post(stream::post), both),
+        ("/v1/orgs/{org}/queue", get(queue::list), None),
+        ("/v1/orgs/{org}/queue/retry-now", post(queue::retry_now), None),
+        ("/v1/orgs/{org}/queue/skip", post(queue::skip), None),
+        ("/v1/orgs/{org}/pause", post(queue::pause), None),
+        ("/v1/orgs/{org}/resume", post(queue::resume), None),
+        ("/v1/orgs/{org}/dead-letters", get(dead_letters::list_of_org), None),
+        ("/v1/dead-letters", get(dead_letters::list), None),
+        ("/v1/dead-letters/retry", post(dead_letters::retry_many), None),
+        ("/v1/dead-letters/discard", post(dead_letters::discard_many), None),
+        ("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard), None),
+        ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
+        ("/v1/status", get(status::show), None),
+        ("/v1/reload", post(status::reload), None),
+        ("/healthz", get(health::alive), both),
+        ("/readyz", get(health::ready), both),
+    ]
+}
+
+/// The calls that `socket` serves.
+pub fn router(app: Arc<App>, socket: Socket) -> Router {
+    let mut router = Router::new();
+    for (path, call, also_on) in calls() {
+        let served = socket == Socket::Admin || also_on == Some(socket);
+        router = router.route(path, if served { call } else { any(admin_socket_only) });
+    }
+    router.method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(app)
+}
+
+/// Refuses a call after reading what it carries, so that the answer is seen.
+async fn refuse(app: &App, request: Request, problem: Problem) -> Problem {
+    let (parts, body) = request.into_parts();
+    body::discard(&parts.headers, body, Instant::now() + app.settings().body_timeout).await;
+    problem
+}
+
+type State = axum::extract::State<Arc<App>>;
+
+async fn admin_socket_only(axum::extract::State(app): State, request: Request) -> Problem {
+    let detail = format!("{} is served on admin.sock only", request.uri().path().escape_debug());
+    refuse(&app, request, Problem::new(Kind::AdminSocketOnly, detail)).await
+}
+
+async fn not_found(axum::extract::State(app): State, request: Request) -> Problem {
+    let detail = format!("there is no call {}", request.uri().path().escape_debug());
+    refuse(&app, request, Problem::new(Kind::NotFound, detail)).await
+}
+
+async fn method_not_allowed(axum::extract::State(app): State, request: Request) -> Problem {
+    let detail = format!("{} has no {}", request.uri().path().escape_debug(), request.method());
+    refuse(&app, request, Problem::new(Kind::MethodNotAllowed, detail)).await
+}
+
+/// A JSON answer.
+struct Json<T>(T);
+
+impl<T: Serialize> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(text) => {
+                let json = HeaderValue::from_static("application/json");
+                ([(header::CONTENT_TYPE, json)], text).into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "an answer could not be written as JSON");
+                Problem::new(Kind::Internal, "the answer could not be written").into_response()
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What the API is configured with.
+
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::intake::Entitlement;
+
+/// Limits of calls, and what intake needs to know. Can be changed while running.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// Bytes of a line of a stream of events.
+    pub max_line_bytes: usize,
+    /// Attributes of an event.
+    pub max_attributes: usize,
+    /// How long a body, and a line that has begun, may take to arrive.
+    pub body_timeout: Duration,
+    /// How long a stream may be silent between two lines.
+    pub stream_idle: Duration,
+    /// Bytes that bodies above a small size may hold together. Read once, at the start.
+    pub budget_bytes: usize,
+    /// Plans that may have webhooks.
+    pub entitlement: Entitlement,
+    /// Deliveries that may wait per org unless the org says otherwise: shown with orgs.
+    pub max_deliveries: u64,
+    /// Payload bytes that may wait per org unless the org says otherwise: shown with orgs.
+    pub max_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            max_body_bytes: 1 << 20,
+            max_line_bytes: 1 << 20,
+            max_attributes: 32,
+            body_timeout: Duration::from_secs(30),
+            // Long enough for a producer that hands in what trickles in, short enough that forgotten streams do not
+            // use up the connections.
+            stream_idle: Duration::from_secs(600),
+            // Many large bodies at once, and little beside what the rest of the daemon may use.
+            budget_bytes: 64 << 20,
+            entitlement: Entitlement::default(),
+            max_deliveries: 1_000_000,
+            max_bytes: 1 << 30,
+        }
+    }
+}
+
+impl From<&Config> for Settings {
+    fn from(config: &Config) -> Settings {
+        Settings {
+            max_body_bytes: config.limits.max_body_bytes,
+            max_line_bytes: config.limits.max_line_bytes,
+            max_attributes: config.limits.max_attributes,
+            body_timeout: config.api.body_timeout,
+            entitlement: Entitlement::of_plans(config.intake.entitled_plans.iter().cloned()),
+            max_deliveries: config.queue.max_deliveries,
+            max_bytes: config.queue.max_bytes,
+            ..Settings::default()
+        }
+    }
+}

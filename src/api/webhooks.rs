@@ -1,0 +1,72 @@
+//! `/v1/orgs/{org}/webhooks`: where an org's events go.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use super::body::JsonBody;
+use super::params::{KnownOrg, MaybeWebhook, Query, WebhookName, cursor};
+use super::problem::{Kind, Problem};
+use super::wire::{Page, WebhookOut, read_webhook};
+use super::{App, Json};
+use crate::clock;
+use crate::model::{Webhook, WebhookId};
+use crate::queue::{Org, Refused};
+
+/// `PUT …/webhooks/{webhook}`: 201 created, 200 replaced. What is left out gets its default, the password too.
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    WebhookName(id): WebhookName,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let webhook = read_webhook(id.clone(), &body.bytes, clock::now())?;
+    let created = app.queue.put_webhook(&org.id, webhook).await?;
+    tracing::info!(org = %org.id, webhook = %id, created, "webhook saved");
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let org = app.org(org.id.as_str())?;
+    let saved = find(&org, Some(&id))?;
+    Ok((status, Json(WebhookOut::from(saved))).into_response())
+}
+
+/// `GET …/webhooks/{webhook}`.
+pub(super) async fn show(
+    KnownOrg(org): KnownOrg,
+    MaybeWebhook(id): MaybeWebhook,
+) -> Result<Response, Problem> {
+    Ok(Json(WebhookOut::from(find(&org, id.as_ref())?)).into_response())
+}
+
+/// `GET …/webhooks`: in order of name.
+pub(super) async fn list(KnownOrg(org): KnownOrg, query: Query) -> Result<Response, Problem> {
+    let query = query.only(&["limit", "after"])?;
+    let limit = query.limit()?;
+    let after: Option<WebhookId> = query.after(|place| place.strip_prefix("webhook:")?.parse().ok())?;
+    let mut rest =
+        org.webhooks.values().filter(|webhook| after.as_ref().is_none_or(|after| webhook.id > *after));
+    let items: Vec<_> = rest.by_ref().take(limit).map(|webhook| WebhookOut::from(&**webhook)).collect();
+    let last = items.last().map(WebhookOut::id);
+    let next = rest.next().and(last).map(|last| cursor(format!("webhook:{last}")));
+    Ok(Json(Page { items, next }).into_response())
+}
+
+/// `DELETE …/webhooks/{webhook}`. What waits for it becomes dead letters when its turn comes.
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeWebhook(id): MaybeWebhook,
+) -> Result<StatusCode, Problem> {
+    let id = find(&org, id.as_ref())?.id.clone();
+    app.queue.delete_webhook(&org.id, &id).await?;
+    tracing::info!(org = %org.id, webhook = %id, "webhook deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn find<'a>(org: &'a Org, id: Option<&WebhookId>) -> Result<&'a Webhook, Problem> {
+    let found = id.and_then(|id| org.webhooks.get(id));
+    found
+        .map(|webhook| &**webhook)
+        .ok_or_else(|| Problem::new(Kind::UnknownWebhook, Refused::UnknownWebhook.to_string()))
+}

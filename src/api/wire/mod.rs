@@ -1,0 +1,40 @@
+//! JSON as it goes over the sockets, and its conversion to and from the model. Only here is it decided how a thing looks
+//! from outside; what it means is decided in `model`.
+
+mod delivery;
+mod event;
+mod members;
+mod org;
+mod webhook;
+
+use serde::Serialize;
+
+pub(super) use delivery::{DeadListed, DeadShown, QueuedOut};
+pub(super) use event::{EventLine, read_event};
+pub(super) use members::{Members, unknown_field};
+pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
+pub(super) use webhook::{WebhookOut, read_webhook};
+
+use crate::model::UnixMs;
+use crate::queue::Pause;
+
+/// One page of a list.
+#[derive(Serialize)]
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
+    /// Where the next page starts; `null` at the end.
+    pub(super) next: Option<String>,
+}
+
+/// Why an org is paused, as shown.
+#[derive(Serialize)]
+pub(super) struct PauseOut {
+    reason: Option<String>,
+    at: UnixMs,
+}
+
+impl From<Pause> for PauseOut {
+    fn from(pause: Pause) -> PauseOut {
+        PauseOut { reason: pause.reason, at: pause.at }
+    }
+}
