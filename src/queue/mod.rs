@@ -31,6 +31,7 @@ pub mod bare;
 mod committer;
 mod directory;
 mod durable;
+mod heads;
 mod key;
 mod ledger;
 mod place;

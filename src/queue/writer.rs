@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::directory::{Directory, Org};
+use super::heads::Heads;
 use super::key::{self, InQueue};
 use super::ledger::{OrgQueue, Published};
+use super::read::{self, Loaded};
 use super::record::{Body, QuarantineRecord};
 use super::store::{Row, Store, Trouble};
 use super::upkeep::Upkeep;
-use super::{Notice, Refused, StoreHealth};
-use crate::model::{OrgId, OrgNumber, Sequence, UnixMs};
+use super::{Claim, Notice, Refused, StoreHealth};
+use crate::model::{Delivery, OrgId, OrgNumber, Sequence, UnixMs};
 
 /// How old a reading of the disk's free space may be while events are appended.
 const SPACE_AGE_MAX: Duration = Duration::from_millis(250);
@@ -44,6 +46,7 @@ pub(super) struct Writer {
     pub(super) upkeep: Upkeep,
     directory: Arc<Directory>,
     published: Arc<Published>,
+    heads: Arc<Heads>,
     notices: mpsc::UnboundedSender<Notice>,
     /// Orgs changed by this batch, as they will be once it is durable; `None` if deleted.
     changed_orgs: HashMap<OrgId, Option<Org>>,
@@ -69,12 +72,19 @@ pub(super) struct Recovered {
     pub(super) upkeep: Upkeep,
 }
 
+/// What readers see of the store in memory.
+#[derive(Clone, Default)]
+pub(super) struct Shown {
+    pub(super) directory: Arc<Directory>,
+    pub(super) published: Arc<Published>,
+    pub(super) heads: Arc<Heads>,
+}
+
 impl Writer {
     pub(super) fn new(
         recovered: Recovered,
         limits: Limits,
-        directory: Arc<Directory>,
-        published: Arc<Published>,
+        shown: Shown,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> Writer {
         let touched = recovered.queues.keys().copied().collect();
@@ -84,8 +94,9 @@ impl Writer {
             queues: recovered.queues,
             next_org: recovered.next_org,
             upkeep: recovered.upkeep,
-            directory,
-            published,
+            directory: shown.directory,
+            published: shown.published,
+            heads: shown.heads,
             notices,
             changed_orgs: HashMap::new(),
             touched,
@@ -238,6 +249,7 @@ impl Writer {
                 None => Some(Notice { org, head: None, paused: false }),
             };
             if let Some(news) = news {
+                self.heads.put(org, read_ahead(&self.store, news));
                 // Nobody listens in an offline store.
                 self.notices.send(news).ok();
             }
@@ -256,6 +268,15 @@ impl Writer {
         }
         self.state_changed.remove(&org);
         self.touched.insert(org);
+    }
+}
+
+/// The new head of a queue that is about to be announced. An unreadable one is met again, and dealt with, by the attempt.
+fn read_ahead(store: &Store, news: Notice) -> Option<Delivery> {
+    let head = news.head.filter(|head| head.attempts == 0 && !news.paused)?;
+    match read::load_inline(store, Claim { org: news.org, sequence: head.sequence }) {
+        Ok(Loaded::Delivery(delivery)) => Some(delivery),
+        _ => None,
     }
 }
 
