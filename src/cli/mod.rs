@@ -94,7 +94,7 @@ enum Command {
     /// Deliveries that were given up: list, show, retry, discard, export.
     #[command(subcommand, visible_alias = "dlq")]
     DeadLetter(dead_letter::DeadLetterCommand),
-    /// The daemon in numbers.
+    /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
