@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod exit;
+pub mod sink;
 pub mod transport;
 
 mod check_config;
@@ -96,6 +97,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
+    /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
+    Sink(sink::SinkArgs),
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
 }
@@ -164,6 +167,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::Status => status::run(context).await,
+        Command::Sink(args) => sink::run(context, args).await,
     }
 }
 

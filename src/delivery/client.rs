@@ -34,8 +34,11 @@ use crate::model::{Attempt, Delivery, FailReason, Webhook};
 /// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
 /// connection, since a request sent just then is lost and costs an attempt.
 const IDLE_MAX: Duration = Duration::from_secs(4);
-/// The most that is read of a response body, in bytes.
+/// The most that is read of a response body, in bytes: a longer one is not worth keeping its connection for.
 const BODY_MAX: usize = 64 * 1024;
+/// The most that is held of it, in bytes: enough for the excerpt after an echo was left out, and little enough times
+/// thousands of attempts in flight.
+const BODY_HELD_MAX: usize = 8 * 1024;
 /// How long a response body may take once its head is there: the head has decided, the org's next delivery waits.
 const BODY_WAIT: Duration = Duration::from_secs(1);
 /// The most that a response head may take, in bytes.
@@ -190,19 +193,20 @@ fn timed_out(webhook: &Webhook, connected: bool) -> Failure {
     )
 }
 
-/// Reads a body as far as it is worth: to its end, to the limit, to an error, or until it has taken too long. A body
-/// that is not read to its end takes its connection with it.
+/// Reads a body as far as it is worth: to its end, to the limit, to an error, or until it has taken too long. Answers
+/// its start. A body that is not read to its end takes its connection with it.
 async fn read_start(mut body: Incoming, deadline: Instant) -> Vec<u8> {
     let mut start = Vec::new();
     if body.is_end_stream() {
         return start;
     }
     let until = deadline.min(Instant::now() + BODY_WAIT);
+    let mut length = 0;
     while let Ok(Some(Ok(frame))) = timeout_at(until, body.frame()).await {
         let Some(data) = frame.data_ref() else { continue };
-        let room = BODY_MAX - start.len();
-        start.extend(data.iter().take(room));
-        if data.len() > room {
+        start.extend(data.iter().take(BODY_HELD_MAX - start.len()));
+        length += data.len();
+        if length > BODY_MAX {
             break;
         }
     }

@@ -12,7 +12,7 @@ pub mod outcome;
 pub mod request;
 mod resolver;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod tls;
 
 pub use client::{Client, ClientError, ClientSettings};

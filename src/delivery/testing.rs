@@ -8,7 +8,7 @@ use url::Url;
 
 use crate::model::{Delivery, Retry, Sequence, UnixMs, Webhook};
 
-pub(super) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
+pub(crate) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
     Delivery {
         sequence: Sequence(sequence),
         event_id: id.parse().unwrap(),
@@ -21,7 +21,7 @@ pub(super) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
     }
 }
 
-pub(super) fn webhook(url: &str) -> Webhook {
+pub(crate) fn webhook(url: &str) -> Webhook {
     Webhook {
         id: "orders".parse().unwrap(),
         url: Url::parse(url).unwrap(),

@@ -5,7 +5,8 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 
-const SHORT: Duration = Duration::from_millis(300);
+/// Long enough to connect on a busy machine.
+const SHORT: Duration = Duration::from_millis(700);
 
 /// A receiver that reads the request and then does as told.
 async fn after_request<F>(script: impl Fn(TcpStream) -> F + Send + Sync + 'static) -> Receiver
@@ -92,8 +93,8 @@ async fn a_receiver_that_never_answers_costs_the_timeout() {
     let made = attempt_within(&client(), &receiver.url("/hook?token=abc"), SHORT).await;
     assert!(started.elapsed() >= SHORT && started.elapsed() < Duration::from_secs(10));
     assert_eq!((made.status, made.error), (None, Some(FailReason::Timeout)));
-    assert_eq!(made.detail, format!("http://{} did not answer within 300ms", receiver.address));
-    assert!(made.duration_ms >= 300, "{made:?}");
+    assert_eq!(made.detail, format!("http://{} did not answer within 700ms", receiver.address));
+    assert!(made.duration_ms >= 700, "{made:?}");
 }
 
 #[tokio::test]
@@ -110,7 +111,7 @@ async fn a_receiver_that_does_not_even_accept_costs_the_timeout() {
     }
     let made = attempt_within(&client(), &format!("http://{address}/"), SHORT).await;
     assert_eq!(made.error, Some(FailReason::Timeout));
-    assert_eq!(made.detail, format!("no connection to http://{address} within 300ms"));
+    assert_eq!(made.detail, format!("no connection to http://{address} within 700ms"));
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ async fn a_bad_head_decides_too() {
         sleep(Duration::from_secs(60)).await;
     })
     .await;
-    let made = attempt_within(&client(), &receiver.url("/"), SHORT).await;
+    let made = attempt(&client(), &receiver.url("/")).await;
     assert_eq!((made.status, made.error), (Some(500), Some(FailReason::Status)));
     assert_eq!(made.excerpt, "why\\u{1b}");
 }
