@@ -23,10 +23,10 @@ use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::connector::Dial;
+use super::connector::resolver::Names;
+use super::connector::tls::{self, Connector};
 use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
-use super::resolver::Names;
-use super::tls::{self, Connector};
 use super::{outcome, request};
 use crate::clock;
 use crate::model::{Attempt, Delivery, FailReason, Webhook};

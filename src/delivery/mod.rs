@@ -1,6 +1,6 @@
 //! 5. Send: one attempt of one delivery.
 //!
-//! `request` says what goes out, `guard` where it may go, `connector` and `tls` make the connection, `client` makes the
+//! `request` says what goes out, `guard` where it may go, `connector` makes the connection, `client` makes the
 //! attempt, `failure` names what went wrong and `outcome` what follows. Nothing here knows of queues, orgs or
 //! schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
 
@@ -10,10 +10,8 @@ mod failure;
 pub mod guard;
 pub mod outcome;
 pub mod request;
-mod resolver;
 #[cfg(test)]
 pub(crate) mod testing;
-mod tls;
 
 pub use client::{Client, ClientError, ClientSettings};
 pub use guard::EgressPolicy;

@@ -109,7 +109,7 @@ pub fn escape(text: &str, max: usize) -> String {
     let mut out = String::with_capacity(text.len().min(max));
     for c in text.chars() {
         let before = out.len();
-        if is_unsafe(c) {
+        if disturbs(c) {
             // Writing to a string cannot fail.
             let _infallible = write!(out, "{}", c.escape_default());
         } else {
@@ -123,7 +123,7 @@ pub fn escape(text: &str, max: usize) -> String {
     out
 }
 
-fn is_unsafe(c: char) -> bool {
+fn disturbs(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
@@ -220,7 +220,7 @@ mod tests {
         ) {
             let text = excerpt(&body, Some(&password), payload.as_bytes());
             prop_assert!(text.len() <= EXCERPT_MAX);
-            prop_assert!(!text.chars().any(is_unsafe));
+            prop_assert!(!text.chars().any(disturbs));
         }
     }
 }

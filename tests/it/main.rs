@@ -13,6 +13,9 @@ mod support;
 // The commands as processes of their own.
 mod cli;
 
+// The receiver that comes along, as a process of its own.
+mod sink;
+
 // The units that are shipped, by systemd's own tools.
 mod systemd;
 // The rules of the source tree.

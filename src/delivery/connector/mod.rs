@@ -4,6 +4,9 @@
 //! dialled, so nothing can change between the check and the connection. Filtering a resolver would not do: a literal
 //! never reaches it. Proxies from the environment do not exist here.
 
+pub(super) mod resolver;
+pub(super) mod tls;
+
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -22,9 +25,10 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::Service;
 
+use resolver::Names;
+
 use super::failure::ConnectError;
 use super::guard::{self, AddressClass, EgressPolicy, Refusal, Transport};
-use super::resolver::Names;
 
 /// When one address has not answered for this long, the next one is tried beside it (RFC 8305's resolution delay).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -33,7 +37,7 @@ const ADDRESSES_MAX: usize = 8;
 
 /// The connector: cheap to clone, shared by all attempts.
 #[derive(Clone)]
-pub(super) struct Dial {
+pub(in crate::delivery) struct Dial {
     inner: Arc<Inner>,
 }
 
@@ -45,12 +49,12 @@ struct Inner {
 }
 
 impl Dial {
-    pub(super) fn new(policy: EgressPolicy, names: Names) -> Dial {
+    pub(in crate::delivery) fn new(policy: EgressPolicy, names: Names) -> Dial {
         Dial { inner: Arc::new(Inner { policy, names, open: Arc::default() }) }
     }
 
     /// Connections open now, idle ones included.
-    pub(super) fn open(&self) -> usize {
+    pub(in crate::delivery) fn open(&self) -> usize {
         self.inner.open.load(Ordering::Relaxed)
     }
 }
@@ -230,7 +234,7 @@ impl Drop for Open {
 }
 
 /// A connection to a checked address.
-pub(super) struct Stream {
+pub(in crate::delivery) struct Stream {
     tcp: TokioIo<TcpStream>,
     _open: Open,
 }

@@ -13,13 +13,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
 
-use super::client::ClientError;
-use super::connector::{Dial, Stream};
-use super::failure::ConnectError;
+use super::{Dial, Stream};
+use crate::delivery::client::ClientError;
+use crate::delivery::failure::ConnectError;
 use crate::model::TIMEOUT_MAX;
 
 /// What a TLS connection needs: TLS 1.2 or 1.3, HTTP/1.1, certificates checked against the system's and `ca_file`.
-pub(super) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
+pub(in crate::delivery) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
     let mut roots = system_roots();
     if let Some(path) = ca_file {
         add_file(&mut roots, path)
@@ -61,12 +61,12 @@ fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
 /// Connects with or without TLS, as the scheme says, and never takes longer than the longest attempt: a connection
 /// may go on being made after its attempt has found another one.
 #[derive(Clone)]
-pub(super) struct Connector {
+pub(in crate::delivery) struct Connector {
     https: HttpsConnector<Dial>,
 }
 
 impl Connector {
-    pub(super) fn new(dial: Dial, config: ClientConfig) -> Connector {
+    pub(in crate::delivery) fn new(dial: Dial, config: ClientConfig) -> Connector {
         Connector { https: HttpsConnector::from((dial, config)) }
     }
 }

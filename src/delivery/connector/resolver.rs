@@ -20,14 +20,14 @@ const KEEP_MISSING_MAX: Duration = Duration::from_secs(5);
 const QUERIES_MAX: usize = 1024;
 
 /// Looks names up; shared by all connections.
-pub(super) struct Names {
+pub(in crate::delivery) struct Names {
     hosts: Hosts,
     servers: TokioResolver,
 }
 
 impl Names {
     /// The system's names. Without a usable `/etc/resolv.conf` only `/etc/hosts` and `localhost` resolve.
-    pub(super) fn system() -> Result<Names, NetError> {
+    pub(in crate::delivery) fn system() -> Result<Names, NetError> {
         let hosts = Hosts::from_system().unwrap_or_else(|error| {
             tracing::debug!(%error, "/etc/hosts is not usable");
             Hosts::default()
@@ -42,7 +42,7 @@ impl Names {
     }
 
     /// These hosts, and these name servers for everything else.
-    pub(super) fn new(
+    pub(in crate::delivery) fn new(
         hosts: Hosts,
         config: ResolverConfig,
         options: ResolverOpts,
@@ -58,7 +58,7 @@ impl Names {
     }
 
     /// All addresses of a name.
-    pub(super) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
+    pub(in crate::delivery) async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, NetError> {
         let name = Name::from_str(host)?;
         // A name that the hosts file has is the hosts file's alone: no server is asked for its other family.
         let known = [RecordType::A, RecordType::AAAA]
