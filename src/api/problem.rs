@@ -202,6 +202,7 @@ impl From<Refused> for Problem {
                 Problem::new(Kind::QueueNotEmpty, format!("{detail}; ?discard=true drops them"))
             }
             Refused::QueueEmpty => Problem::new(Kind::QueueEmpty, detail),
+            Refused::TooLarge(_) => Problem::new(Kind::InvalidField, detail),
             Refused::DiskFull => Problem::new(Kind::DiskFull, detail).retry_after(RETRY_DISK_FULL_S),
             Refused::Unavailable(_) => {
                 Problem::new(Kind::StorageUnavailable, detail).retry_after(RETRY_STORAGE_S)

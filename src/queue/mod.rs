@@ -162,6 +162,9 @@ pub enum Refused {
     /// There is no head to act on.
     #[error("the org's queue is empty")]
     QueueEmpty,
+    /// What is to be stored beside the payload does not fit a record.
+    #[error("names, attributes and texts beside the payload take more than {0} bytes")]
+    TooLarge(usize),
     /// Free space is below the reserve.
     #[error("free disk space is below the reserve")]
     DiskFull,

@@ -142,9 +142,9 @@ fn layout() -> impl bincode::config::Config {
     bincode::config::legacy().with_limit::<RECORD_BYTES_MAX>()
 }
 
-/// The record's bytes.
-pub(super) fn encode(record: &impl Encode) -> Result<Vec<u8>, Unreadable> {
-    bincode::encode_to_vec(record, layout()).map_err(|_| Unreadable::Garbled)
+/// Appends the record's bytes.
+pub(super) fn encode(record: &impl Encode, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
+    bincode::encode_into_std_write(record, buffer, layout()).map(drop).map_err(|_| Unreadable::Garbled)
 }
 
 /// Reads a record; all bytes must belong to it.
@@ -285,6 +285,12 @@ impl DeadRecord {
 mod tests {
     use super::*;
 
+    fn encoded(record: &impl Encode) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(record, &mut bytes).unwrap();
+        bytes
+    }
+
     /// The bytes of a state record as format version 1 writes them: a change here is a change of the format.
     #[test]
     fn state_record_keeps_its_bytes() {
@@ -295,7 +301,7 @@ mod tests {
             head: Some(HeadRecord { sequence: 5, attempts: 2, not_before_ms: Some(-1) }),
             last_revived: None,
         };
-        let bytes = encode(&record).unwrap();
+        let bytes = encoded(&record);
         let mut golden = Vec::new();
         golden.extend_from_slice(&7u64.to_le_bytes());
         golden.extend_from_slice(&1024u64.to_le_bytes());
@@ -312,7 +318,7 @@ mod tests {
 
     #[test]
     fn trailing_bytes_and_hostile_lengths_are_refused() {
-        let mut bytes = encode(&Body::Inline(b"x".to_vec())).unwrap();
+        let mut bytes = encoded(&Body::Inline(b"x".to_vec()));
         bytes.push(0);
         assert_eq!(decode::<Body>(&bytes), Err(Unreadable::Garbled));
         let mut hostile = vec![0, 0, 0, 0];

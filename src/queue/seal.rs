@@ -63,18 +63,24 @@ impl Sealer {
         format!("{:08x}", u32::from_be_bytes(self.key_id))
     }
 
-    /// Seals `plain` for this place.
-    pub(super) fn seal(&self, tree: &[u8], key: &[u8], plain: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    /// Seals for this place what `write` appends to the buffer; `size_hint` is about how much that is.
+    pub(super) fn seal(
+        &self,
+        tree: &[u8],
+        key: &[u8],
+        size_hint: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<Vec<u8>, Unreadable> {
         let nonce = Nonce::<XChaCha20Poly1305>::from(random_nonce());
-        let mut sealed = Vec::with_capacity(plain.len() + OVERHEAD);
+        let mut sealed = Vec::with_capacity(size_hint + OVERHEAD);
         sealed.push(FORMAT_VERSION);
         sealed.extend_from_slice(&self.key_id);
         sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(plain);
+        write(&mut sealed)?;
         let (_, body) = sealed.split_at_mut(HEADER);
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce, &place(tree, key), body.into())
+            .encrypt_inout_detached(&nonce, place(tree, key).bytes(), body.into())
             .map_err(|_| Unreadable::Forged)?;
         sealed.extend_from_slice(&tag);
         Ok(sealed)
@@ -96,7 +102,7 @@ impl Sealer {
         let tag = Tag::<XChaCha20Poly1305>::try_from(tag).map_err(|_| Unreadable::Short)?;
         let mut plain = body.to_vec();
         self.cipher
-            .decrypt_inout_detached(&nonce, &place(tree, key), plain.as_mut_slice().into(), &tag)
+            .decrypt_inout_detached(&nonce, place(tree, key).bytes(), plain.as_mut_slice().into(), &tag)
             .map_err(|_| Unreadable::Forged)?;
         Ok(plain)
     }
@@ -115,12 +121,26 @@ impl Sealer {
     }
 }
 
-fn place(tree: &[u8], key: &[u8]) -> Vec<u8> {
-    let mut place = Vec::with_capacity(tree.len() + 1 + key.len());
-    place.extend_from_slice(tree);
-    place.push(0);
-    place.extend_from_slice(key);
-    place
+/// What binds a record to where it lies: the tree's name, a zero, the key. On the stack: every record needs one.
+struct Place {
+    bytes: [u8; PLACE_BYTES_MAX],
+    length: usize,
+}
+
+/// The longest tree name with the longest key, and to spare.
+const PLACE_BYTES_MAX: usize = 64;
+
+impl Place {
+    fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    }
+}
+
+fn place(tree: &[u8], key: &[u8]) -> Place {
+    let mut bytes = [0; PLACE_BYTES_MAX];
+    let parts = tree.iter().chain(std::iter::once(&0)).chain(key);
+    bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
+    Place { bytes, length: tree.len() + 1 + key.len() }
 }
 
 /// Fresh from the system every time: a counter would repeat itself in two copies of one virtual machine. Panics only
@@ -151,10 +171,18 @@ mod tests {
         Sealer::new(&MasterKey([byte; 32]))
     }
 
+    fn seal(with: &Sealer) -> Vec<u8> {
+        let write = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(b"plain");
+            Ok(())
+        };
+        with.seal(b"tree", b"key", 5, write).unwrap()
+    }
+
     #[test]
     fn opens_what_it_value_only_in_its_place() {
         let with_one = sealer(1);
-        let value = with_one.seal(b"tree", b"key", b"plain").unwrap();
+        let value = seal(&with_one);
         assert_eq!(value.len(), 5 + OVERHEAD);
         assert_eq!(with_one.open(b"tree", b"key", &value).unwrap(), b"plain");
         assert_eq!(with_one.open(b"tree", b"other", &value), Err(Unreadable::Forged));
@@ -165,7 +193,7 @@ mod tests {
     #[test]
     fn every_flipped_bit_and_every_cut_is_detected() {
         let with_one = sealer(1);
-        let value = with_one.seal(b"tree", b"key", b"plain").unwrap();
+        let value = seal(&with_one);
         for bit in 0..value.len() * 8 {
             let mut flipped = value.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);

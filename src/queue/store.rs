@@ -9,7 +9,7 @@ use bincode::{Decode, Encode};
 use super::key::{self, QUEUE_TREES};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord};
-use super::seal::{self, Sealer, Unreadable};
+use super::seal::{Sealer, Unreadable};
 use super::{OpenError, StoreOptions, durable};
 use crate::model::{OrgNumber, Sequence};
 
@@ -17,7 +17,9 @@ use crate::model::{OrgNumber, Sequence};
 /// store; below 512 KiB sled's recovery is broken.
 const SEGMENT_BYTES: usize = 8 << 20;
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
-const VALUE_BYTES_MAX: usize = 64 << 10;
+pub(super) const VALUE_BYTES_MAX: usize = 64 << 10;
+/// What most records take: a delivery with a payload of 1 KiB. Larger ones grow their buffer.
+const PUT_BYTES_HINT: usize = 1536;
 /// A payload up to this size lies in its delivery's record.
 pub(super) const INLINE_BYTES_MAX: usize = 16 << 10;
 /// Larger payloads lie in chunks of this size.
@@ -43,6 +45,7 @@ impl Trouble {
 /// A tree whose values are sealed.
 pub(super) struct SealedTree {
     tree: sled::Tree,
+    name: Vec<u8>,
     sealer: Arc<Sealer>,
 }
 
@@ -61,16 +64,20 @@ impl Row<'_> {
 }
 
 impl SealedTree {
+    fn new(tree: sled::Tree, sealer: Arc<Sealer>) -> SealedTree {
+        SealedTree { name: tree.name().to_vec(), tree, sealer }
+    }
+
     pub(super) fn name(&self) -> Vec<u8> {
-        self.tree.name().to_vec()
+        self.name.clone()
     }
 
     fn unreadable(&self, why: Unreadable) -> Trouble {
-        Trouble::Unreadable { tree: String::from_utf8_lossy(&self.tree.name()).into_owned(), why }
+        Trouble::Unreadable { tree: String::from_utf8_lossy(&self.name).into_owned(), why }
     }
 
     fn unseal<T: Decode<()>>(&self, key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
-        record::decode(&self.sealer.open(&self.tree.name(), key, sealed)?)
+        record::decode(&self.sealer.open(&self.name, key, sealed)?)
     }
 
     /// Reads one record; an unreadable one is [`Trouble`].
@@ -96,19 +103,21 @@ impl SealedTree {
     }
 
     pub(super) fn put(&self, key: &[u8], value: &impl Encode) -> Result<(), Trouble> {
-        let plain = record::encode(value).map_err(|why| self.unreadable(why))?;
-        self.put_plain(key, &plain)
+        self.put_written(key, PUT_BYTES_HINT, |buffer| record::encode(value, buffer))
     }
 
-    fn put_plain(&self, key: &[u8], plain: &[u8]) -> Result<(), Trouble> {
-        let name = self.tree.name();
-        if plain.len() + seal::OVERHEAD > VALUE_BYTES_MAX + VALUE_BYTES_MAX / 8 {
-            return Err(Trouble::TooLarge {
-                tree: String::from_utf8_lossy(&name).into_owned(),
-                bytes: plain.len(),
-            });
+    fn put_written(
+        &self,
+        key: &[u8],
+        size_hint: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<(), Trouble> {
+        let sealed =
+            self.sealer.seal(&self.name, key, size_hint, write).map_err(|why| self.unreadable(why))?;
+        if sealed.len() > VALUE_BYTES_MAX {
+            let tree = String::from_utf8_lossy(&self.name).into_owned();
+            return Err(Trouble::TooLarge { tree, bytes: sealed.len() });
         }
-        let sealed = self.sealer.seal(&name, key, plain).map_err(|why| self.unreadable(why))?;
         self.tree.insert(key, sealed)?;
         Ok(())
     }
@@ -156,7 +165,10 @@ impl SealedTree {
     ) -> Result<u32, Trouble> {
         let mut parts = 0;
         for chunk in payload.chunks(CHUNK_BYTES) {
-            self.put_plain(&key_of(parts), chunk)?;
+            self.put_written(&key_of(parts), chunk.len(), |buffer| {
+                buffer.extend_from_slice(chunk);
+                Ok(())
+            })?;
             parts += 1;
         }
         Ok(parts)
@@ -174,7 +186,7 @@ impl SealedTree {
         for part in 0..parts {
             let key = key_of(part);
             let Some(sealed) = self.tree.get(key)? else { return Ok(Err(Unreadable::Short)) };
-            match self.sealer.open(&self.tree.name(), &key, &sealed) {
+            match self.sealer.open(&self.name, &key, &sealed) {
                 Ok(chunk) => payload.extend_from_slice(&chunk),
                 Err(why) => return Ok(Err(why)),
             }
@@ -228,7 +240,7 @@ impl Store {
 
     fn with_trees(db: &sled::Db, sealer: &Arc<Sealer>, place: Place) -> Result<Store, Trouble> {
         let tree = |name: &[u8]| -> Result<SealedTree, Trouble> {
-            Ok(SealedTree { tree: db.open_tree(name)?, sealer: sealer.clone() })
+            Ok(SealedTree::new(db.open_tree(name)?, sealer.clone()))
         };
         let store = Store {
             queues: (0..QUEUE_TREES).map(|_| OnceLock::new()).collect(),
@@ -265,7 +277,7 @@ impl Store {
             return Ok(tree);
         }
         let tree = self.db.open_tree(key::queue_tree(org))?;
-        Ok(slot.get_or_init(|| SealedTree { tree, sealer: self.sealer.clone() }))
+        Ok(slot.get_or_init(|| SealedTree::new(tree, self.sealer.clone())))
     }
 
     /// All queue trees that exist.

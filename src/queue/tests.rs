@@ -353,6 +353,26 @@ proptest! {
 }
 
 #[test]
+fn what_does_not_fit_a_record_is_refused_and_harms_nothing() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        let mut append = Append {
+            org: pair.org(0),
+            event: event("evt_1", true, b"{}".to_vec()),
+            webhooks: vec!["w0".parse().unwrap()],
+            accepted_at: clock(),
+        };
+        append.event.attributes.insert("long".to_owned(), "x".repeat(64 << 10));
+        let answers = pair.queue().append(vec![append]).await;
+        assert!(matches!(answers[..], [Err(Refused::TooLarge(_))]), "{answers:?}");
+        pair.append(0, 100, 2).await;
+        pair.check().await;
+        pair.reopen().await;
+        pair.check().await;
+    });
+}
+
+#[test]
 fn a_wrong_key_a_second_opener_and_a_foreign_directory_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (queue, notices) = Queue::open(&options(dir.path())).unwrap();

@@ -8,7 +8,7 @@ use super::append::{self, Prepared};
 use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
 use super::read::{self, Loaded, Window};
 use super::settle::{self, Death};
-use super::store::{Store, Trouble};
+use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
     Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Pause,
@@ -88,7 +88,7 @@ impl Queue {
     ) -> Result<T, Refused> {
         let (sender, receiver) = oneshot::channel();
         let apply = move |writer: &mut Writer| -> Result<Answer, Trouble> {
-            let result = change(writer)?;
+            let result = refuse_too_large(change(writer))?;
             Ok(Box::new(move |durable| {
                 // A caller that has gone away does not undo what is durable.
                 sender.send(durable.and(result)).ok();
@@ -165,7 +165,8 @@ impl Queue {
         let prepared: Vec<_> = events.into_iter().map(|append| self.prepare(append)).collect();
         let result = self
             .commit(bytes, move |writer| {
-                let results = prepared.into_iter().map(|prepared| append::append(writer, prepared));
+                let results =
+                    prepared.into_iter().map(|prepared| refuse_too_large(append::append(writer, prepared)));
                 Ok(Ok(results.collect::<Result<Vec<_>, Trouble>>()?))
             })
             .await;
@@ -345,5 +346,14 @@ impl Queue {
         if self.shared.orders.send(Order::Stop(stopped)).await.is_ok() {
             receiver.await.ok();
         }
+    }
+}
+
+/// A record that does not fit is the caller's trouble, not the store's: it is refused before it is written. What was
+/// written of the same change lies beyond its commit point.
+fn refuse_too_large<T>(applied: Applied<T>) -> Applied<T> {
+    match applied {
+        Err(Trouble::TooLarge { .. }) => Ok(Err(Refused::TooLarge(VALUE_BYTES_MAX))),
+        other => other,
     }
 }
