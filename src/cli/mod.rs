@@ -10,6 +10,7 @@ pub mod transport;
 
 mod check_config;
 mod dead_letter;
+mod demo;
 mod enqueue;
 mod export;
 mod ndjson;
@@ -99,6 +100,8 @@ enum Command {
     Status,
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
+    /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
+    Demo,
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
 }
@@ -168,6 +171,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::Status => status::run(context).await,
         Command::Sink(args) => sink::run(context, args).await,
+        Command::Demo => demo::run(context).await,
     }
 }
 

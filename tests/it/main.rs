@@ -12,6 +12,8 @@ mod support;
 
 // The commands as processes of their own.
 mod cli;
+// What a new user sees first.
+mod demo;
 
 // The receiver that comes along, as a process of its own.
 mod sink;
