@@ -18,6 +18,7 @@ mod org;
 mod output;
 mod paging;
 mod queue;
+mod serve;
 mod session;
 mod status;
 mod webhook;
@@ -78,6 +79,8 @@ pub struct Global {
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the daemon, in the foreground; its log goes to stderr.
+    Serve,
     /// Check the configuration, and show what is in force and where each value came from.
     CheckConfig,
     /// Hand in one event, or a batch; done only when it is on disk.
@@ -141,6 +144,7 @@ fn usage_error(error: &clap::Error) -> ExitCode {
 
 fn run(context: &Context, command: Command) -> Result<()> {
     match command {
+        Command::Serve => serve::run(context),
         Command::CheckConfig => check_config::run(context),
         Command::Bench(args) => bench::run(context, &args),
         command => block_on(run_client(context, command)),
@@ -162,7 +166,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn run_client(context: &Context, command: Command) -> Result<()> {
     match command {
         // Dispatched before a runtime was started.
-        Command::CheckConfig | Command::Bench(_) => Ok(()),
+        Command::Serve | Command::CheckConfig | Command::Bench(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,
         Command::Webhook(command) => webhook::run(context, command).await,

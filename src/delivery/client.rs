@@ -7,8 +7,8 @@
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -29,6 +29,7 @@ use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
 use super::{outcome, request};
 use crate::clock;
+use crate::config::Config;
 use crate::model::{Attempt, Delivery, FailReason, Webhook};
 
 /// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
@@ -66,6 +67,14 @@ impl Default for ClientSettings {
 /// Why a client was not made: the configuration is wrong.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
+    /// An entry of `[egress]` is no range of addresses.
+    #[error("[egress] {key}: {problem}")]
+    Egress {
+        /// `allow` or `allow_http`.
+        key: &'static str,
+        /// What would be right.
+        problem: String,
+    },
     /// The file of certificates is missing, unreadable or holds none.
     #[error("[egress] ca_file {}: {problem}", path.display())]
     CaFile {
@@ -82,9 +91,26 @@ pub enum ClientError {
     Names(#[from] hickory_resolver::net::NetError),
 }
 
-/// Makes attempts; cheap to clone. Clones share connections.
+impl TryFrom<&Config> for ClientSettings {
+    type Error = ClientError;
+
+    fn try_from(config: &Config) -> Result<ClientSettings, ClientError> {
+        let egress = EgressPolicy::parse(&config.egress.allow, &config.egress.allow_http)
+            .map_err(|(key, problem)| ClientError::Egress { key, problem })?;
+        let ca_file = config.egress.ca_file.clone();
+        Ok(ClientSettings { egress, ca_file, connections_kept: config.scheduler.max_in_flight })
+    }
+}
+
+/// Makes attempts; cheap to clone. Clones share connections and settings.
 #[derive(Clone)]
 pub struct Client {
+    /// Replaced whole, with all connections, by [`Client::replace`].
+    parts: Arc<RwLock<Parts>>,
+}
+
+#[derive(Clone)]
+struct Parts {
     http: HyperClient<Connector, Payload>,
     dial: Dial,
     connections_kept: usize,
@@ -92,7 +118,7 @@ pub struct Client {
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Client").field("connections", &self.dial.open()).finish_non_exhaustive()
+        out.debug_struct("Client").field("connections", &self.connections()).finish_non_exhaustive()
     }
 }
 
@@ -112,20 +138,27 @@ impl Client {
     }
 
     pub(super) fn with_names(settings: ClientSettings, names: Names) -> Result<Client, ClientError> {
-        let dial = Dial::new(settings.egress, names);
-        let connector = Connector::new(dial.clone(), tls::config(settings.ca_file.as_deref())?);
-        let http = HyperClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .http1_max_buf_size(HEAD_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            .build(connector);
-        Ok(Client { http, dial, connections_kept: settings.connections_kept })
+        Ok(Client { parts: Arc::new(RwLock::new(Parts::new(settings, names)?)) })
+    }
+
+    /// Puts other settings in force for all clones. Attempts in flight end as they began; no later one uses a connection
+    /// that was made under the old settings. Blocking, as [`Client::new`] is.
+    ///
+    /// # Errors
+    /// [`ClientError`]; the old settings stay in force.
+    pub fn replace(&self, settings: ClientSettings) -> Result<(), ClientError> {
+        let parts = Parts::new(settings, Names::system()?)?;
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+        Ok(())
+    }
+
+    fn parts(&self) -> Parts {
+        self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Open connections to receivers, idle ones included.
     pub fn connections(&self) -> usize {
-        self.dial.open()
+        self.parts().dial.open()
     }
 
     /// Makes attempt `number` of a delivery. Never fails as such: what went wrong is in the [`Attempt`]. Takes at most
@@ -134,7 +167,7 @@ impl Client {
         let at = clock::now();
         let started = Instant::now();
         let made = match request::build(delivery, webhook, number, at) {
-            Ok(request) => self.exchange(request, delivery, webhook, started + webhook.timeout).await,
+            Ok(request) => self.parts().exchange(request, delivery, webhook, started + webhook.timeout).await,
             Err(invalid) => Err(Failure::new(FailReason::Local, invalid.to_string())),
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
@@ -146,6 +179,20 @@ impl Client {
             Err(Failure { reason, detail }) => (None, Some(reason), outcome::detail(&detail), String::new()),
         };
         Attempt { number, at, duration_ms, status, error, detail, excerpt }
+    }
+}
+
+impl Parts {
+    fn new(settings: ClientSettings, names: Names) -> Result<Parts, ClientError> {
+        let dial = Dial::new(settings.egress, names);
+        let connector = Connector::new(dial.clone(), tls::config(settings.ca_file.as_deref())?);
+        let http = HyperClient::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .http1_max_buf_size(HEAD_MAX)
+            .http1_max_headers(HEADERS_MAX)
+            .build(connector);
+        Ok(Parts { http, dial, connections_kept: settings.connections_kept })
     }
 
     async fn exchange(

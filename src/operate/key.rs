@@ -180,7 +180,7 @@ fn generate(place: &Place) -> Result<(MasterKey, Origin), KeyError> {
         .and_then(|mut random| random.read_exact(key.as_mut_slice()))
         .map_err(not_saved)?;
 
-    let draft = place.data_dir.join(format!("postrider.key.{}", std::process::id()));
+    let draft = place.data_dir.join(format!(".postrider.key.{}", std::process::id()));
     let saved = save(&draft, key.as_slice()).and_then(|()| {
         // A link, unlike a rename, does not replace a key that another start has put there meanwhile.
         std::fs::hard_link(&draft, path)

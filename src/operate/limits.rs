@@ -1,4 +1,4 @@
-//! How many file descriptors the process may have open, and what that allows.
+//! What the process may use: file descriptors, and what that allows; no core files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -15,6 +15,13 @@ pub fn raise_open_files() -> Option<u64> {
         }
     }
     getrlimit(Resource::Nofile).current
+}
+
+/// No core files: they would hold payloads and keys.
+pub fn forbid_core_files() {
+    if let Err(error) = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }) {
+        tracing::warn!(%error, "cannot forbid core files");
+    }
 }
 
 /// The attempts that may be in flight at once: what is configured, or what `open_files` leaves room for if that is less.

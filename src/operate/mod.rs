@@ -7,6 +7,7 @@ pub mod limits;
 pub mod logs;
 pub mod notify;
 pub mod panics;
+pub mod reload;
 pub mod shutdown;
 pub mod signals;
 pub mod sockets;

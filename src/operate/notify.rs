@@ -5,8 +5,13 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 
 /// Ready to take events.
-pub fn ready(status: &str) {
-    send(&[NotifyState::Ready, NotifyState::Status(status)]);
+pub fn ready() {
+    send(&[NotifyState::Ready, NotifyState::Status("ready: taking and delivering events")]);
+}
+
+/// The store has failed; the process is about to end.
+pub fn failed() {
+    send(&[NotifyState::Stopping, NotifyState::Status("the store has failed: ending, to be started again")]);
 }
 
 /// Reading the configuration again; [`ready`] ends it. From systemd 253 on the time is compulsory.
@@ -20,11 +25,6 @@ pub fn reloading() {
 /// On the way out.
 pub fn stopping() {
     send(&[NotifyState::Stopping, NotifyState::Status("stopping: attempts in flight are ending")]);
-}
-
-/// Starting takes longer than usual, for instance after a long backlog: `more` is granted from now.
-pub fn extend_start(more: Duration) {
-    send(&[NotifyState::ExtendTimeoutUsec(u32::try_from(more.as_micros()).unwrap_or(u32::MAX))]);
 }
 
 /// Feeds the service manager's watchdog for as long as `progress` keeps growing; returns at once if there is none.
@@ -45,7 +45,7 @@ pub async fn feed_watchdog(progress: impl Fn() -> u64) {
         if seen == Some(now) {
             if !stuck {
                 tracing::error!(
-                    limit_ms = limit.as_millis(),
+                    limit_s = limit.as_secs_f64(),
                     "the scheduler makes no progress: the watchdog is not fed"
                 );
             }

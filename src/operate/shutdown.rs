@@ -66,7 +66,7 @@ impl Patience {
                     Ok(result) => return Step::Done(result),
                     Err(_) if Instant::now() >= self.until => break,
                     Err(_) => tracing::info!(
-                        pending = label, detail = %detail(), left_ms = self.left().as_millis(), "still stopping"
+                        pending = label, detail = %detail(), left_s = self.left().as_secs(), "still stopping"
                     ),
                 },
                 () = self.at_once.cancelled() => break,

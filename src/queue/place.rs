@@ -109,7 +109,7 @@ impl Place {
     pub(super) fn inspect(&self, key_id: &str) -> Result<Found, OpenError> {
         let store = self.store_dir();
         if !store.exists() {
-            self.refuse_foreign()?;
+            refuse_foreign(&self.dir)?;
             let remains = self.dir.join(STORE_NEW);
             if remains.exists() {
                 fs::remove_dir_all(&remains).map_err(|error| trouble("remove", &remains, &error))?;
@@ -134,22 +134,6 @@ impl Place {
             }
         }
         Ok(Found::Store)
-    }
-
-    /// A directory that holds other things is somebody else's: better to ask than to settle in it.
-    fn refuse_foreign(&self) -> Result<(), OpenError> {
-        let entries = fs::read_dir(&self.dir).map_err(|error| trouble("read", &self.dir, &error))?;
-        for entry in entries {
-            let name = entry.map_err(|error| trouble("read", &self.dir, &error))?.file_name();
-            if !is_ours(&name.to_string_lossy()) {
-                return Err(refused(format!(
-                    "{} holds \"{}\", which is not postrider's: choose an empty directory with --data",
-                    self.dir.display(),
-                    name.to_string_lossy().escape_debug()
-                )));
-            }
-        }
-        Ok(())
     }
 
     /// Builds a store with `make` beside its final place and publishes it by a rename, everything synced.
@@ -265,6 +249,24 @@ impl Place {
             self.drop_ballast();
         }
     }
+}
+
+/// A directory that holds other things and no store is somebody else's: better to ask than to settle in it.
+pub(super) fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
+    if dir.join(STORE).exists() {
+        return Ok(());
+    }
+    for entry in fs::read_dir(dir).map_err(|error| trouble("read", dir, &error))? {
+        let name = entry.map_err(|error| trouble("read", dir, &error))?.file_name();
+        if !is_ours(&name.to_string_lossy()) {
+            return Err(refused(format!(
+                "{} holds \"{}\", which is not postrider's: choose an empty directory with --data",
+                dir.display(),
+                name.to_string_lossy().escape_debug()
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Names that a state directory may hold before a store is made in it: ours, and what people keep beside it.

@@ -1,5 +1,6 @@
 //! The verbs of the store: values in, values out.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -12,7 +13,7 @@ use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
     Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Pause,
-    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, recovery, settings,
+    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery, settings,
 };
 use crate::clock;
 use crate::model::{
@@ -78,6 +79,11 @@ impl Queue {
             .map_err(|error| refused("cannot start the committer", &error))?;
         let shared = Shared { store, shown, orders, health, reserve_bytes };
         Ok((Queue { shared: Arc::new(shared) }, notices_receiver))
+    }
+
+    /// Refuses a directory that holds other things and no store, before anything of ours is put there.
+    pub fn check_directory(data_dir: &Path) -> Result<(), OpenError> {
+        place::refuse_foreign(data_dir)
     }
 
     /// Has the committer apply a change, and answers once it is durable.

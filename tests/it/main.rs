@@ -2,7 +2,12 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::format_collect,
+    clippy::format_push_string,
     clippy::print_stderr,
+    clippy::similar_names,
+    clippy::cast_possible_truncation,
     clippy::string_slice,
     dead_code,
     reason = "a test stops where something is not as expected, and says so"
@@ -10,14 +15,41 @@
 
 mod support;
 
+// P1: an accepted event is on disk before the answer.
+mod p01_durable;
+// P2: one at a time and in order per org.
+mod p02_ordered;
+// P3: attempts and waits survive a restart.
+mod p03_persistent_attempts;
+// P4: after a crash only what was in flight is sent again.
+mod p04_at_most_one_repeat;
+// P5: nothing is dropped; what is refused is told why.
+mod p05_nothing_dropped;
+// P6: after the last attempt a dead letter, and on.
+mod p06_move_on;
+// P7: a bad receiver costs its own org only.
+mod p07_isolation;
+// P8: sealed at rest, silent in logs.
+mod p08_sealed;
+// P9: byte for byte.
+mod p09_exact_body;
+// P10: no one else on the sockets, nothing sent to the inside.
+mod p10_no_one_else;
+
+// P1 to P4 and P6 at once, under kill -9.
+mod crash;
+// Start, stop, reload, restart.
+mod lifecycle;
+// Sockets passed by a service manager, and what it is told.
+mod activation;
+// Stores that must not be opened.
+mod store_refused;
 // The commands as processes of their own.
 mod cli;
 // What a new user sees first.
 mod demo;
-
 // The receiver that comes along, as a process of its own.
 mod sink;
-
 // The units that are shipped, by systemd's own tools.
 mod systemd;
 // The rules of the source tree.

@@ -113,7 +113,7 @@ impl Site {
     /// Starts a daemon by this command and waits until it is ready.
     #[track_caller]
     pub fn start_command(&self, mut command: Command) -> Daemon<'_> {
-        let mut daemon = Daemon { child: command.spawn().unwrap(), site: self };
+        let mut daemon = self.spawn(&mut command);
         wait_until("the daemon is ready", || {
             if let Some(status) = daemon.child.try_wait().unwrap() {
                 panic!("the daemon ended with {status} instead of becoming ready:\n{}", self.log());
@@ -121,6 +121,11 @@ impl Site {
             http::request(&self.admin_socket(), "GET", "/readyz", None).is_ok_and(|reply| reply.status == 200)
         });
         daemon
+    }
+
+    /// Starts a daemon by this command and does not wait.
+    pub fn spawn(&self, command: &mut Command) -> Daemon<'_> {
+        Daemon { child: command.spawn().unwrap(), site: self }
     }
 
     /// Runs `serve` that is expected to end by itself; its exit code and what it said.
@@ -240,16 +245,31 @@ impl Daemon<'_> {
         enqueue(&self.site.submit_socket(), org, event)
     }
 
+    /// Every item of a list, page after page.
+    #[track_caller]
+    pub fn list(&self, path: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut after = String::new();
+        loop {
+            let page = self.get(&format!("{path}?limit=1000{after}"));
+            all.extend(items(&page));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return all,
+            }
+        }
+    }
+
     /// The org's queue, head first.
     #[track_caller]
     pub fn queue(&self, org: &str) -> Vec<Value> {
-        items(&self.get(&format!("/v1/orgs/{org}/queue?limit=1000")))
+        self.list(&format!("/v1/orgs/{org}/queue"))
     }
 
     /// The org's dead letters, oldest first.
     #[track_caller]
     pub fn dead_letters(&self, org: &str) -> Vec<Value> {
-        items(&self.get(&format!("/v1/orgs/{org}/dead-letters?limit=1000")))
+        self.list(&format!("/v1/orgs/{org}/dead-letters"))
     }
 
     /// Waits until nothing of the org waits any more.

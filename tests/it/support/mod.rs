@@ -8,7 +8,6 @@ pub mod receiver;
 use std::time::{Duration, Instant};
 
 pub use daemon::{Daemon, Site};
-pub use http::Reply;
 pub use receiver::{Answer, Gate, Received, Receiver};
 
 /// How long anything may take before a test calls it broken. Generous: the machine may be busy with other tests.

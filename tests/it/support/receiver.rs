@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, oneshot};
 
 /// What to do with a request.
@@ -28,6 +28,24 @@ pub enum Answer {
     Close,
     /// This status, once the gate lets one through.
     Gated(Gate, u16),
+    /// Whatever this says to the request's number.
+    Chosen(Chooser),
+}
+
+/// Chooses an answer by the number of a request.
+#[derive(Clone)]
+pub struct Chooser(Arc<dyn Fn(usize) -> Answer + Send + Sync>);
+
+impl Chooser {
+    pub fn new(choose: impl Fn(usize) -> Answer + Send + Sync + 'static) -> Chooser {
+        Chooser(Arc::new(choose))
+    }
+}
+
+impl std::fmt::Debug for Chooser {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Chooser")
+    }
 }
 
 /// Holds requests back until the test says so.
@@ -67,6 +85,8 @@ pub struct Received {
     pub headers: BTreeMap<String, String>,
     pub body: Bytes,
     pub began: Instant,
+    /// The same on the wall clock.
+    pub at: jiff::Timestamp,
     /// When it was answered, and with what; `None` while it is not.
     pub ended: Option<(Instant, u16)>,
 }
@@ -99,6 +119,7 @@ struct State {
     usual: BTreeMap<String, Answer>,
     received: Vec<Received>,
     connections: usize,
+    open: usize,
 }
 
 /// The server; gone when dropped, connections included.
@@ -117,6 +138,9 @@ impl Receiver {
 
     /// Starts one on this port, for receivers that come back.
     pub fn start_on(port: u16) -> Receiver {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let raised = rustix::process::Rlimit { current: limit.maximum, ..limit };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).unwrap();
         let state = Arc::new(Mutex::new(State::default()));
         let (stop, stopped) = oneshot::channel();
         let (tell_port, port_told) = std::sync::mpsc::channel();
@@ -175,6 +199,11 @@ impl Receiver {
         self.lock().connections
     }
 
+    /// How many connections are open: 0 once a killed daemon has left nothing behind that is still being read.
+    pub fn open_connections(&self) -> usize {
+        self.lock().open
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
@@ -195,15 +224,40 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
         };
-        state.lock().unwrap().connections += 1;
+        {
+            let mut state = state.lock().unwrap();
+            state.connections += 1;
+            state.open += 1;
+        }
         let state = state.clone();
-        let service = hyper::service::service_fn(move |request| serve(request, state.clone()));
         tokio::spawn(async move {
-            // A client that goes away in the middle is part of what is tested.
-            let _ended = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
+            let shared = state.clone();
+            let (stream, watched) = twice(stream);
+            let service = hyper::service::service_fn(move |request| serve(request, shared.clone()));
+            let connection =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            // hyper goes on with an answer that nobody waits for; here a client that is gone ends everything.
+            tokio::select! {
+                _ended = connection => {}
+                () = gone(watched) => {}
+            }
+            state.lock().unwrap().open -= 1;
         });
+    }
+}
+
+/// A second handle on the same connection, to see its end while hyper has the first.
+fn twice(stream: TcpStream) -> (TcpStream, TcpStream) {
+    let stream = stream.into_std().unwrap();
+    let watched = TcpStream::from_std(stream.try_clone().unwrap()).unwrap();
+    (TcpStream::from_std(stream).unwrap(), watched)
+}
+
+/// Returns once the other side has closed.
+async fn gone(watched: TcpStream) {
+    while watched.peek(&mut [0]).await.is_ok_and(|read| read > 0) {
+        // A request that hyper has not read yet.
+        tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
 
@@ -217,7 +271,7 @@ async fn serve(
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, OnPurpose> {
     let (head, body) = request.into_parts();
-    let began = Instant::now();
+    let (began, at) = (Instant::now(), jiff::Timestamp::now());
     let body = body.collect().await.map_err(|_| OnPurpose)?.to_bytes();
     let path = head.uri.path().to_owned();
     let headers = head.headers.iter();
@@ -228,8 +282,9 @@ async fn serve(
         let number = state.received.len();
         let answer = state.scripts.get_mut(&path).and_then(VecDeque::pop_front);
         let answer = answer.or_else(|| state.usual.get(&path).cloned()).unwrap_or(Answer::Status(200));
+        let answer = if let Answer::Chosen(Chooser(choose)) = answer { choose(number) } else { answer };
         let (method, headers) = (head.method.to_string(), headers.collect());
-        state.received.push(Received { number, path, method, headers, body, began, ended: None });
+        state.received.push(Received { number, path, method, headers, body, began, at, ended: None });
         (number, answer)
     };
     let response = carry_out(answer).await?;
@@ -254,7 +309,7 @@ async fn carry_out(answer: Answer) -> Result<Response<Full<Bytes>>, OnPurpose> {
             plain(status)
         }
         Answer::Hang => std::future::pending::<Result<_, Infallible>>().await.map_err(|never| match never {}),
-        Answer::Close => Err(OnPurpose),
+        Answer::Close | Answer::Chosen(_) => Err(OnPurpose),
         Answer::Gated(gate, status) => {
             gate.pass().await;
             plain(status)

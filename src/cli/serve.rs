@@ -1,0 +1,369 @@
+//! `postrider serve`: the daemon. Puts the rooms together in the order of the path, runs until told to stop, stops in
+//! order. Everything that can be wrong with the configuration is found before anything is touched.
+
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::Mode;
+use tokio::net::UnixListener;
+use tokio::runtime::Runtime;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::exit::{Exit, Failure, Result};
+use crate::api::{self, App, ConnectionLimits, LastError, Socket};
+use crate::clock;
+use crate::config::{Config, Paths, Sources};
+use crate::delivery::{Client, ClientSettings};
+use crate::model::format_duration;
+use crate::operate::key::{self, Origin};
+use crate::operate::reload::Reloader;
+use crate::operate::shutdown::{Patience, Step};
+use crate::operate::signals::{Order, Orders};
+use crate::operate::sockets::{self, Listening, OwnSocket, Passed, Role};
+use crate::operate::{limits, logs, notify, panics};
+use crate::queue::{MasterKey, Notice, OpenError, Queue, StoreHealth};
+use crate::scheduler::{self, Scheduler};
+
+/// Threads for what may block: reads of the store and files. More would only wait for the same disk.
+const BLOCKING_THREADS_MAX: usize = 64;
+/// How long calls in progress may take to be told that the store has failed.
+const FAILED_GRACE: Duration = Duration::from_secs(1);
+
+/// Runs the daemon.
+pub(super) fn run(context: &Context) -> Result<()> {
+    // First of all, while there is one thread: it takes things out of the environment.
+    let passed = Passed::take().map_err(failed)?;
+    // Whatever is created from now on is for its owner; the sockets are opened up one by one.
+    rustix::process::umask(Mode::from_raw_mode(0o077));
+    let sources = context.sources();
+    let config = sources.load()?;
+    let paths = context.paths()?;
+    let mut client = ClientSettings::try_from(&config).map_err(bad_config)?;
+
+    let level = logs::init(&config.log);
+    panics::install();
+    for warning in &config.warnings {
+        tracing::warn!(%warning, "configuration");
+    }
+    limits::forbid_core_files();
+    let max_in_flight = max_in_flight(&config);
+    client.connections_kept = max_in_flight;
+    let runtime = runtime()?;
+    let _inside = runtime.enter();
+    let client = Client::new(client).map_err(bad_config)?;
+    let orders = Orders::new().map_err(|error| failed(format!("cannot take over signals: {error}")))?;
+    let start = Start { context, sources, config, paths, client, level, max_in_flight };
+    start.daemon(passed)?.run(&runtime, orders)
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .build()
+        .map_err(|error| failed(format!("the runtime does not start: {error}")))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn failed(error: impl ToString) -> Failure {
+    Failure::failed(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+fn bad_config(error: impl ToString) -> Failure {
+    Failure::new(Exit::BadConfig, error.to_string())
+}
+
+/// What a daemon is made from. Nothing is touched yet.
+struct Start<'a> {
+    context: &'a Context,
+    sources: Sources,
+    config: Config,
+    paths: Paths,
+    client: Client,
+    level: logs::LevelHandle,
+    max_in_flight: usize,
+}
+
+impl Start<'_> {
+    /// Opens the store, binds the sockets, starts delivering.
+    fn daemon(self, passed: Passed) -> Result<Daemon> {
+        let data_dir = &self.paths.data_dir.path;
+        create_data_dir(data_dir)?;
+        Queue::check_directory(data_dir).map_err(refused_store)?;
+        let key = self.key()?;
+        let (queue, notices) = open_store(&self.config, data_dir, key)?;
+        // Before anything is delivered: a daemon that cannot be talked to must not run.
+        let listening = listen(&self.paths, passed)?;
+        let scheduler = self.scheduler(&queue, notices);
+
+        let last_error = LastError::default();
+        let settings = api::Settings::from(&self.config);
+        let limits = ConnectionLimits::from(&self.config);
+        let reloader =
+            Arc::new(Reloader::new(self.sources, self.config, (self.client, self.max_in_flight), self.level));
+        let reload = reloader.clone();
+        let app = App::new(queue.clone(), Some(scheduler.clone()), settings)
+            .with_last_error(last_error.clone())
+            .with_reload(Box::new(move || reload.reload()));
+        let app = Arc::new(app);
+        reloader.set_app(Arc::downgrade(&app));
+        let stop = app.draining();
+        let api = Api::start(listening, &app, &limits, &stop)?;
+        Ok(Daemon { queue, scheduler, reloader, api, stop, last_error })
+    }
+
+    fn key(&self) -> Result<MasterKey> {
+        let place = key::Place::of(&self.paths, &self.context.env);
+        let (key, origin) = key::find_or_generate(&place).map_err(failed)?;
+        let file = place.path.display();
+        match (origin, place.kind) {
+            (Origin::Generated, _) => tracing::warn!(
+                %file,
+                "made a key beside what it protects: who gets a copy of this directory can read everything; keep a copy of \
+                 the key elsewhere, or move it there and name it by --key-file"
+            ),
+            (Origin::Found, key::Kind::Own) => tracing::warn!(
+                %file,
+                "the key lies beside what it protects: who gets a copy of this directory can read everything"
+            ),
+            (Origin::Found, _) => {}
+        }
+        Ok(key)
+    }
+
+    fn scheduler(&self, queue: &Queue, notices: UnboundedReceiver<Notice>) -> Scheduler {
+        let settings = scheduler::Settings {
+            max_in_flight: self.max_in_flight,
+            max_payload_bytes: self.config.scheduler.max_payload_bytes,
+        };
+        Scheduler::start(queue.clone(), notices, self.client.clone(), settings)
+    }
+}
+
+/// As configured, or as many as the open files allow.
+fn max_in_flight(config: &Config) -> usize {
+    let open_files = limits::raise_open_files();
+    let configured = config.scheduler.max_in_flight;
+    let max_in_flight = limits::clamp_in_flight(configured, open_files);
+    if max_in_flight < configured {
+        tracing::warn!(
+            configured,
+            max_in_flight,
+            open_files,
+            "fewer attempts at once than configured: the limit on open files does not allow more"
+        );
+    }
+    max_in_flight
+}
+
+fn create_data_dir(dir: &Path) -> Result<()> {
+    let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(|error| failed(format!("cannot create the state directory {}: {error}", dir.display())))
+}
+
+fn open_store(
+    config: &Config,
+    data_dir: &Path,
+    key: MasterKey,
+) -> Result<(Queue, UnboundedReceiver<Notice>)> {
+    let options = config.store_options(data_dir.to_owned(), key);
+    Queue::open(&options).map_err(refused_store)
+}
+
+fn refused_store(error: OpenError) -> Failure {
+    match error {
+        OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
+        OpenError::Locked { .. } | OpenError::Refused(_) => failed(error),
+    }
+}
+
+fn listen(paths: &Paths, mut passed: Passed) -> Result<[Listening; 2]> {
+    if paths.runtime_dir_explicit && !passed.is_empty() {
+        tracing::warn!(
+            named_by = paths.runtime_dir.from,
+            "a runtime directory is named: the sockets passed by the service manager are not used"
+        );
+        passed = Passed::default();
+    }
+    let dir = &paths.runtime_dir.path;
+    let mut one = |role| sockets::listen(role, &mut passed, dir).map_err(failed);
+    Ok([one(Role::Submit)?, one(Role::Admin)?])
+}
+
+/// Both sockets, being served.
+struct Api {
+    serving: Vec<JoinHandle<usize>>,
+    /// Removed when the daemon is done.
+    own: Vec<OwnSocket>,
+}
+
+impl Api {
+    fn start(
+        listening: [Listening; 2],
+        app: &Arc<App>,
+        limits: &ConnectionLimits,
+        stop: &CancellationToken,
+    ) -> Result<Api> {
+        let mut api = Api { serving: Vec::new(), own: Vec::new() };
+        for socket in listening {
+            let router = match socket.role {
+                Role::Submit => api::router(app.clone(), Socket::Submit),
+                Role::Admin => api::router(app.clone(), Socket::Admin),
+            };
+            let (listener, own) = socket.split();
+            let listener = UnixListener::from_std(listener).map_err(failed)?;
+            api.serving.push(tokio::spawn(api::serve(listener, router, limits.clone(), stop.clone())));
+            api.own.extend(own);
+        }
+        Ok(api)
+    }
+
+    /// Ends only when a listener does, which none does by itself.
+    async fn broken(&mut self) {
+        let _which = futures_util::future::select_all(&mut self.serving).await;
+    }
+
+    /// Waits for calls in progress; answers how many had to be cut.
+    async fn drained(&mut self) -> usize {
+        // One that has ended already has told `broken`.
+        let serving = self.serving.iter_mut().filter(|socket| !socket.is_finished());
+        let cut = futures_util::future::join_all(serving).await;
+        cut.into_iter().map(|cut| cut.unwrap_or(0)).sum()
+    }
+}
+
+/// A running daemon.
+struct Daemon {
+    queue: Queue,
+    scheduler: Scheduler,
+    reloader: Arc<Reloader>,
+    api: Api,
+    /// Cancelled: no new connection, no new call.
+    stop: CancellationToken,
+    last_error: LastError,
+}
+
+/// Why the daemon stops.
+enum End {
+    /// It was told to.
+    Ordered,
+    /// Something of ours broke; the process ends with 1, to be started again.
+    Broken(String),
+}
+
+impl Daemon {
+    fn run(mut self, runtime: &Runtime, mut orders: Orders) -> Result<()> {
+        let outcome = runtime.block_on(async {
+            let scheduler = self.scheduler.clone();
+            tokio::spawn(notify::feed_watchdog(move || scheduler.progress()));
+            tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = std::process::id(), "ready");
+            notify::ready();
+            let end = self.until_end(&mut orders).await;
+            self.stop(end, orders).await
+        });
+        drop(self.api.own);
+        outcome
+    }
+
+    async fn until_end(&mut self, orders: &mut Orders) -> End {
+        let mut health = self.queue.health();
+        loop {
+            tokio::select! {
+                order = orders.next() => match order {
+                    Order::Drain | Order::AtOnce => return End::Ordered,
+                    Order::Reload => self.reload().await,
+                },
+                changed = health.changed() => {
+                    let now = health.borrow_and_update().clone();
+                    if let Some(end) = self.on_health(now, changed.is_err()) {
+                        return end;
+                    }
+                }
+                () = self.scheduler.gone() => {
+                    return End::Broken("the scheduler has stopped by itself".to_owned());
+                }
+                () = self.api.broken() => return End::Broken("a socket is no longer served".to_owned()),
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        let reloader = self.reloader.clone();
+        // It has said what came of it; a reload that panicked has been logged as such.
+        let _said = tokio::task::spawn_blocking(move || reloader.reload()).await;
+    }
+
+    /// What the store's state means; `gone` if there is no committer any more.
+    fn on_health(&self, health: StoreHealth, gone: bool) -> Option<End> {
+        match health {
+            StoreHealth::Failed(reason) => Some(End::Broken(format!("the store has failed: {reason}"))),
+            _ if gone => Some(End::Broken("the store has stopped by itself".to_owned())),
+            StoreHealth::DiskFull => {
+                let message = "free disk space is below the reserve: events are refused, deliveries go on";
+                tracing::error!(message);
+                self.last_error.note(clock::now(), message.to_owned());
+                None
+            }
+            StoreHealth::Accepting => {
+                tracing::info!("there is enough disk space again: events are accepted");
+                None
+            }
+        }
+    }
+
+    /// Nothing new; what is going on ends; the store is closed.
+    async fn stop(&mut self, end: End, mut orders: Orders) -> Result<()> {
+        let at_once = CancellationToken::new();
+        let hurry = at_once.clone();
+        tokio::spawn(async move {
+            while orders.next().await != Order::AtOnce {}
+            hurry.cancel();
+        });
+        let (grace, outcome) = match end {
+            End::Ordered => {
+                notify::stopping();
+                (self.reloader.grace(), Ok(()))
+            }
+            End::Broken(reason) => {
+                tracing::error!(reason, "ending: what was accepted is safe on disk");
+                self.last_error.note(clock::now(), reason.clone());
+                notify::failed();
+                (FAILED_GRACE, Err(Failure::failed(reason)))
+            }
+        };
+        tracing::info!(
+            in_flight = self.scheduler.snapshot().in_flight,
+            grace = format_duration(grace),
+            "stopping: no new calls and attempts, those in progress may end"
+        );
+        let patience = Patience::new(grace, at_once);
+        self.stop.cancel();
+        let (cut, abandoned) = {
+            let scheduler = &self.scheduler;
+            let in_flight = || scheduler.snapshot().in_flight;
+            // A failed store can take no outcome, so nothing is gained by waiting for one.
+            let attempts_grace = if outcome.is_ok() { grace } else { Duration::ZERO };
+            tokio::join!(
+                patience.wait("calls on the sockets", || "", self.api.drained()),
+                patience.wait("attempts in flight", in_flight, scheduler.drain(attempts_grace)),
+            )
+        };
+        let abandoned = match abandoned {
+            Step::Done(abandoned) => abandoned,
+            Step::LeftBehind => self.scheduler.drain(Duration::ZERO).await,
+        };
+        self.queue.close().await;
+        tracing::info!(
+            calls_cut = matches!(cut, Step::LeftBehind | Step::Done(1..)),
+            attempts_abandoned = abandoned,
+            "stopped"
+        );
+        outcome
+    }
+}

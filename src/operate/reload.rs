@@ -1,0 +1,123 @@
+//! Reading the configuration again: all of it is checked before any of it is put in force; on error nothing changes.
+
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
+
+use super::logs::LevelHandle;
+use super::notify;
+use crate::api::{App, Settings};
+use crate::config::{Config, Sources};
+use crate::delivery::{Client, ClientSettings};
+
+/// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
+const LIVE: [&str; 6] = ["egress.", "intake.", "limits.", "log.level", "api.body_timeout", "shutdown.grace"];
+
+/// What a reload reads, and what it changes.
+pub struct Reloader {
+    sources: Sources,
+    /// What the daemon started with.
+    started_with: Config,
+    grace: Mutex<Duration>,
+    client: Client,
+    /// Connections that the client may keep: what the open files allow does not change.
+    connections_kept: usize,
+    level: LevelHandle,
+    /// Set once the API is there, which in turn holds this.
+    app: OnceLock<Weak<App>>,
+}
+
+impl Reloader {
+    /// For a daemon started with `config`, which came from `sources`; `client` with the connections it may keep.
+    pub fn new(sources: Sources, config: Config, client: (Client, usize), level: LevelHandle) -> Reloader {
+        let grace = Mutex::new(config.shutdown.grace);
+        let (client, connections_kept) = client;
+        let app = OnceLock::new();
+        Reloader { sources, started_with: config, grace, client, connections_kept, level, app }
+    }
+
+    /// Whose settings change with a reload. The first one stays.
+    pub fn set_app(&self, app: Weak<App>) {
+        self.app.get_or_init(|| app);
+    }
+
+    /// How long attempts in flight may take once the daemon stops.
+    pub fn grace(&self) -> Duration {
+        *self.grace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads, checks and puts in force. Blocking. The service manager is told when it begins and when it is over.
+    ///
+    /// # Errors
+    /// What is wrong, for people; the old configuration stays in force.
+    pub fn reload(&self) -> Result<(), String> {
+        notify::reloading();
+        let outcome = self.read_and_apply();
+        match &outcome {
+            Ok(()) => tracing::info!("configuration reloaded"),
+            Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays in force"),
+        }
+        notify::ready();
+        outcome
+    }
+
+    fn read_and_apply(&self) -> Result<(), String> {
+        let config = self.sources.load().map_err(|invalid| invalid.to_string())?;
+        let mut settings = ClientSettings::try_from(&config).map_err(|error| error.to_string())?;
+        settings.connections_kept = self.connections_kept;
+        // The last step that can fail is the first that changes something.
+        self.client.replace(settings).map_err(|error| error.to_string())?;
+        self.level.set(config.log.level);
+        *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
+        if let Some(app) = self.app.get().and_then(Weak::upgrade) {
+            app.set_settings(Settings {
+                // Shown beside what the store enforces, and that is as it was at the start.
+                max_deliveries: self.started_with.queue.max_deliveries,
+                max_bytes: self.started_with.queue.max_bytes,
+                ..Settings::from(&config)
+            });
+        }
+        for key in waiting_for_restart(&self.started_with, &config) {
+            tracing::warn!(key, "this change will be in force after a restart");
+        }
+        for warning in &config.warnings {
+            tracing::warn!(%warning, "configuration");
+        }
+        Ok(())
+    }
+}
+
+/// The keys whose values differ from those the daemon started with, and that are not read while it runs.
+fn waiting_for_restart<'new>(started_with: &Config, new: &'new Config) -> Vec<&'new str> {
+    let changed = |key: &String| {
+        let value = |config: &'_ Config| config.settings.get(key).map(|setting| setting.value.clone());
+        value(started_with) != value(new)
+    };
+    let is_live = |key: &str| LIVE.iter().any(|live| key.starts_with(live));
+    new.settings.keys().filter(|key| !is_live(key) && changed(key)).map(String::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(flags: &[&str]) -> Config {
+        let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
+        Sources { flags, ..Sources::default() }.check(None).unwrap()
+    }
+
+    #[test]
+    fn only_what_is_not_live_waits_for_a_restart() {
+        let before = config(&["log.level=warn", "store.cache_bytes=32MiB"]);
+        let after = config(&["log.level=debug", "egress.allow=10.0.0.0/8", "scheduler.max_in_flight=7"]);
+        assert_eq!(waiting_for_restart(&before, &after), ["scheduler.max_in_flight", "store.cache_bytes"]);
+        assert!(waiting_for_restart(&after, &after).is_empty());
+    }
+
+    #[test]
+    fn every_live_key_is_a_key() {
+        let config = config(&[]);
+        for live in LIVE {
+            assert!(config.settings.keys().any(|key| key.starts_with(live)), "{live}");
+        }
+    }
+}
