@@ -171,6 +171,7 @@ mod tests {
         assert!(refused("https://:pw@a.example/").contains("user name"));
         assert!(refused("https://a.example/#x").contains("fragment"));
         assert!(refused("https://a.example:0/").contains("port 0"));
+        assert!(refused("https://a`b/").contains("cannot carry"));
         for good in [
             "https://a.example",
             "http://127.0.0.1:8080/x?y={z}|^`",
@@ -193,6 +194,14 @@ mod tests {
     }
 
     proptest! {
+        /// Whatever a path or query holds, it can be sent.
+        #[test]
+        fn every_path_and_query_can_be_carried(text in "https?://[a-z_.ä-]{1,12}(:[1-9][0-9]{0,3})?[/?][!-~ä\u{80}-\u{ff}]{0,30}") {
+            if let Ok(url) = Url::parse(&text) && url.fragment().is_none() {
+                prop_assert_eq!(check_url(&url), Ok(()), "{}", url);
+            }
+        }
+
         /// What the URL parser calls the host is what is dialled, whatever else the URL holds.
         #[test]
         fn the_dialled_host_is_the_checked_host(text in "https?://[!-~äß①。]{1,12}(:[0-9]{1,5})?[/?][ -~ä]{0,30}") {

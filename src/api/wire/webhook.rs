@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Members;
 use crate::api::problem::Problem;
+use crate::delivery::check_url;
 use crate::model::{
     ATTEMPTS_MAX, EventPattern, HumanDuration, Retry, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN,
     UnixMs, Webhook, WebhookId, format_duration, parse_duration,
@@ -82,6 +83,8 @@ fn url(members: &Members<'_>) -> Result<Url, Problem> {
     if url.as_str().len() > URL_MAX {
         return Err(refuse(&format!("must have at most {URL_MAX} bytes once percent-encoded")));
     }
+    // Some hosts that the parser takes cannot stand in a request: better said now than by every attempt.
+    check_url(&url).map_err(refuse)?;
     Ok(url)
 }
 
@@ -294,6 +297,7 @@ mod tests {
             "https://a.example:0/",
             "https://a.example:65536/",
             "https://a .example/",
+            "https://a`b.example/",
             "https://a.example/\\n",
             "https://good\\\\@evil.example/",
             " https://a.example/",

@@ -1,5 +1,6 @@
 //! Attempts against real sockets: what goes out, what each way of failing is called, and what is never dialled.
 
+mod descriptors;
 mod guarded;
 mod misbehaving;
 mod over_tls;
