@@ -12,7 +12,6 @@ mod check_config;
 mod dead_letter;
 mod demo;
 mod enqueue;
-mod export;
 mod ndjson;
 mod org;
 mod output;

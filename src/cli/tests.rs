@@ -1,3 +1,5 @@
+//! The flags of every command: what parses, what does not, and that each says what it is.
+
 use clap::CommandFactory;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Defaults, layers, faults and their places, all over text.
+
 use super::*;
 
 fn sources(env: &[(&str, &str)], flags: &[&str]) -> Sources {

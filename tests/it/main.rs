@@ -46,6 +46,10 @@ mod activation;
 mod store_refused;
 // The commands as processes of their own.
 mod cli;
+// Dead letters from the command line.
+mod cli_dead_letters;
+// The store of a stopped daemon.
+mod cli_offline;
 // What a new user sees first.
 mod demo;
 // The receiver that comes along, as a process of its own.

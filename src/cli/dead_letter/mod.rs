@@ -1,19 +1,22 @@
-//! `postrider dead-letter`: what was given up, and what to do about it. Export is in `export.rs`.
+//! `postrider dead-letter`: what was given up: list and show. What is done about it is in `bulk.rs` and `export.rs`.
+
+mod bulk;
+mod export;
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use http::Method;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use super::exit::{Exit, Failure, Result};
+use bulk::{Bulk, Verb, several};
+
+use super::exit::{Failure, Result};
 use super::paging::Page;
 use super::queue::last;
 use super::transport::Transport;
-use super::{Context, export, output};
+use super::{Context, output};
 use crate::clock;
 use crate::model::{DeadReason, EventId, EventType, OrgId, UnixMs, WebhookId, parse_duration};
 
@@ -83,26 +86,6 @@ pub(super) struct Filter {
     event_id: Option<EventId>,
 }
 
-/// Several dead letters: by their ids, by filter, or all.
-#[derive(Debug, Args)]
-pub(super) struct Bulk {
-    /// Ids of dead letters, or of their events; `-` reads them from stdin, one per line.
-    #[arg(value_name = "ID", conflicts_with_all = Filter::NAMES)]
-    ids: Vec<String>,
-    /// Which, if not by id.
-    #[command(flatten)]
-    filter: Filter,
-    /// Every dead letter.
-    #[arg(long, conflicts_with_all = Filter::NAMES, conflicts_with = "ids")]
-    all: bool,
-    /// Only say how many there are.
-    #[arg(long)]
-    dry_run: bool,
-    /// Do not ask.
-    #[arg(long)]
-    yes: bool,
-}
-
 /// A point in time, or how long ago it was.
 fn time(text: &str) -> std::result::Result<UnixMs, String> {
     if let Some(at) = UnixMs::parse(text) {
@@ -142,37 +125,6 @@ impl Filter {
     /// Whether it lets everything through.
     pub(super) fn is_empty(&self) -> bool {
         self.parameters().iter().all(|(_, value)| value.is_none())
-    }
-}
-
-/// Retry or discard.
-#[derive(Debug, Clone, Copy)]
-enum Verb {
-    Retry,
-    Discard,
-}
-
-impl Verb {
-    fn word(self) -> &'static str {
-        match self {
-            Verb::Retry => "retry",
-            Verb::Discard => "discard",
-        }
-    }
-
-    fn done(self) -> &'static str {
-        match self {
-            Verb::Retry => "retried",
-            Verb::Discard => "discarded",
-        }
-    }
-
-    /// The call for one.
-    fn one(self, id: &EventId) -> (Method, String) {
-        match self {
-            Verb::Retry => (Method::POST, format!("/v1/dead-letters/{id}/retry")),
-            Verb::Discard => (Method::DELETE, format!("/v1/dead-letters/{id}")),
-        }
     }
 }
 
@@ -257,115 +209,6 @@ async fn show(context: &Context, api: &Transport, id: &EventId, payload: bool) -
     payload.map_or(Ok(()), |payload| output::line(&format!("\n{}", payload.get())))
 }
 
-/// Retries or discards by id, by filter, or all.
-async fn several(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
-    if !bulk.ids.is_empty() {
-        return by_id(context, api, verb, bulk).await;
-    }
-    if bulk.filter.is_empty() && !bulk.all {
-        return Err(Failure::usage(format!(
-            "say which to {}: ids, a filter such as --org, or --all",
-            verb.word()
-        )));
-    }
-    let path = format!("/v1/dead-letters/{}", verb.word());
-    let call = |dry_run: bool| {
-        // Everything is asked for by name: a filter that is empty by mistake is refused.
-        let body = if bulk.filter.is_empty() {
-            json!({"all": true, "dry_run": dry_run})
-        } else {
-            json!({"filter": bulk.filter.as_json(), "dry_run": dry_run})
-        };
-        let path = path.clone();
-        async move { api.call(Method::POST, &path, Some(&body)).await }
-    };
-    if bulk.dry_run || !bulk.yes {
-        let answer = call(true).await?;
-        let matched = answer.get("matched").and_then(Value::as_u64).unwrap_or(0);
-        if bulk.dry_run {
-            let said = format!("{} would be {}", letters(matched), verb.done());
-            return told(context, &answer, &said, matched);
-        }
-        if matched == 0 {
-            return told(context, &answer, "", 0);
-        }
-        let question = match verb {
-            Verb::Retry => format!("Retry {}?", letters(matched)),
-            Verb::Discard => format!("Discard {} for good?", letters(matched)),
-        };
-        output::confirm(&question, false)?;
-    }
-    let answer = call(false).await?;
-    let done = answer.get(verb.done()).and_then(Value::as_u64).unwrap_or(0);
-    told(context, &answer, &format!("{} {}", letters(done), verb.done()), done)
-}
-
-fn letters(number: u64) -> String {
-    output::count(number, "dead letter", "dead letters")
-}
-
-/// Says what was done; nothing at all exits 2.
-fn told(context: &Context, answer: &Value, said: &str, number: u64) -> Result<()> {
-    if context.global.json {
-        output::json(answer)?;
-    } else if number > 0 {
-        output::note(said);
-    }
-    if number == 0 { Err(Failure::not_found("no dead letter matches")) } else { Ok(()) }
-}
-
-async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
-    let ids = ids(&bulk.ids)?;
-    let (mut done, mut missing) = (0, 0);
-    for id in &ids {
-        let outcome = if bulk.dry_run {
-            api.get(&format!("/v1/dead-letters/{id}")).await
-        } else {
-            let (method, path) = verb.one(id);
-            api.call(method, &path, None).await
-        };
-        match outcome {
-            Ok(_) => done += 1,
-            Err(failure) if failure.exit == Exit::NotFound => {
-                missing += 1;
-                output::note(&format!("{id}: {failure}"));
-            }
-            // Anything else stops here: the next one would most likely fare no better.
-            Err(failure) => {
-                let so_far = format!("{id}: {failure}\n{} {} before that", letters(done), verb.done());
-                return Err(Failure::new(failure.exit, so_far));
-            }
-        }
-    }
-    if context.global.json {
-        output::json(&json!({verb.done(): done, "not_found": missing, "dry_run": bulk.dry_run}))?;
-    } else {
-        let would = if bulk.dry_run { "would be " } else { "" };
-        output::note(&format!("{} {would}{}", letters(done), verb.done()));
-    }
-    if missing > 0 { Err(Failure::silent(Exit::NotFound)) } else { Ok(()) }
-}
-
-/// Ids from arguments, with `-` replaced by those on stdin. All are checked before any is acted on.
-fn ids(arguments: &[String]) -> Result<Vec<EventId>> {
-    let mut texts = Vec::new();
-    for argument in arguments {
-        if argument == "-" {
-            let mut input = String::new();
-            std::io::stdin()
-                .read_to_string(&mut input)
-                .map_err(|error| Failure::failed(format!("cannot read ids from stdin: {error}")))?;
-            texts.extend(input.split_whitespace().map(str::to_owned));
-        } else {
-            texts.push(argument.clone());
-        }
-    }
-    let parse = |text: &String| {
-        text.parse().map_err(|rule| Failure::usage(format!("\"{}\": {rule}", text.escape_debug())))
-    };
-    texts.iter().map(parse).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,12 +236,5 @@ mod tests {
         let ago = clock::now().since(time("2h").unwrap());
         assert!((7_199..=7_201).contains(&ago.as_secs()), "{ago:?}");
         assert!(time("yesterday").unwrap_err().contains("2h"));
-    }
-
-    #[test]
-    fn ids_are_checked_before_anything_is_done() {
-        let texts = |texts: &[&str]| ids(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        assert_eq!(texts(&["1-2", "evt_3"]).unwrap().len(), 2);
-        assert_eq!(texts(&["1-2", "../x"]).unwrap_err().exit, Exit::Usage);
     }
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::dead_letter::Filter;
-use super::exit::{Exit, Failure, Result};
-use super::output;
-use super::paging::Page;
-use super::transport::Transport;
+use super::Filter;
+use crate::cli::exit::{Exit, Failure, Result};
+use crate::cli::output;
+use crate::cli::paging::Page;
+use crate::cli::transport::Transport;
 
 /// Fetched at a time: each is then asked for with its payload.
 const PAGE_ITEMS: u64 = 500;
