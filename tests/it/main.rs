@@ -44,6 +44,8 @@ mod lifecycle;
 mod activation;
 // Stores that must not be opened.
 mod store_refused;
+// The bench, with a daemon of its own.
+mod bench;
 // The commands as processes of their own.
 mod cli;
 // Dead letters from the command line.
