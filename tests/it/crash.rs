@@ -50,7 +50,10 @@ fn crash_at_any_instant_loses_nothing_and_keeps_order() {
 
     let mut crashes = 0;
     for _ in 0..kills {
-        std::thread::sleep(Duration::from_millis(rng.u64(10..500)));
+        // Under load, however slow the machine is: some events later, and at no particular moment then.
+        let enough = ledger.count() + rng.usize(0..40);
+        wait_until("there is load", || ledger.count() >= enough);
+        std::thread::sleep(Duration::from_micros(rng.u64(0..50_000)));
         daemon.kill();
         crashes += 1;
         // What the dead daemon had sent is read to its end, so that arrivals are in the order in which they were sent.
@@ -75,7 +78,6 @@ fn crash_at_any_instant_loses_nothing_and_keeps_order() {
     }
     ledger.check(&daemon, &receiver, path, terms);
     println!("{} events, {} requests, {kills} kills", ledger.count(), receiver.count());
-    assert!(ledger.count() > ORGS * kills as usize, "hardly any load: {} events", ledger.count());
     assert!(daemon.terminate().success());
 }
 
