@@ -181,12 +181,15 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
 impl Context {
     /// Where sockets, state and key are.
     pub fn paths(&self) -> Result<Paths> {
-        let flags = PathFlags {
+        Ok(paths::look_up(&self.path_flags(), &self.env, |path| path.exists())?)
+    }
+
+    fn path_flags(&self) -> PathFlags {
+        PathFlags {
             runtime_dir: self.global.runtime_dir.clone(),
             data: self.global.data.clone(),
             key_file: self.global.key_file.clone(),
-        };
-        Ok(paths::look_up(&flags, &self.env, |path| path.exists())?)
+        }
     }
 
     /// What the configuration is made from.
@@ -206,12 +209,17 @@ impl Context {
 
     /// The socket for everything.
     fn admin(&self) -> Result<Transport> {
-        Ok(Transport::Socket(self.paths()?.runtime_dir.path.join(ADMIN_SOCKET)))
+        self.socket(ADMIN_SOCKET)
     }
 
     /// The socket for events.
     fn submit(&self) -> Result<Transport> {
-        Ok(Transport::Socket(self.paths()?.runtime_dir.path.join(SUBMIT_SOCKET)))
+        self.socket(SUBMIT_SOCKET)
+    }
+
+    fn socket(&self, name: &str) -> Result<Transport> {
+        let dir = paths::runtime_dir(&self.path_flags(), &self.env, |path| path.exists())?;
+        Ok(Transport::Socket(dir.path.join(name)))
     }
 }
 

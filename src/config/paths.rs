@@ -61,20 +61,8 @@ pub fn look_up(
     exists: impl Fn(&PathBuf) -> bool,
 ) -> Result<Paths, NoStateDirectory> {
     let data_dir = data_dir(flags, env)?;
-    let explicit = flags
-        .runtime_dir
-        .clone()
-        .map(|path| Found { path, from: "--runtime-dir" })
-        .or_else(|| named(env, "POSTRIDER_RUNTIME_DIR"));
-    let runtime_dir_explicit = explicit.is_some();
-    let runtime_dir = explicit
-        .or_else(|| first_of(env, "RUNTIME_DIRECTORY"))
-        .or_else(|| {
-            let path = PathBuf::from(SYSTEM_RUNTIME_DIR);
-            exists(&path).then_some(Found { path, from: "it is there" })
-        })
-        .or_else(|| below(env, "XDG_RUNTIME_DIR", "postrider"))
-        .unwrap_or_else(|| Found { path: data_dir.path.clone(), from: "the state directory" });
+    let runtime_dir_explicit = explicit_runtime_dir(flags, env).is_some();
+    let runtime_dir = runtime_dir(flags, env, &exists)?;
     let named_key = flags
         .key_file
         .clone()
@@ -85,6 +73,31 @@ pub fn look_up(
     let key_file = named_key
         .unwrap_or_else(|| Found { path: data_dir.path.join(KEY_FILE_NAME), from: "the state directory" });
     Ok(Paths { runtime_dir, runtime_dir_explicit, data_dir, key_file, key_generated })
+}
+
+/// Where the sockets are: all that a command needs that talks to a running daemon. The state directory is asked for only
+/// when nothing else names a place: a service that hands in events may have no home.
+pub fn runtime_dir(
+    flags: &PathFlags,
+    env: &Env,
+    exists: impl Fn(&PathBuf) -> bool,
+) -> Result<Found, NoStateDirectory> {
+    let found = explicit_runtime_dir(flags, env)
+        .or_else(|| first_of(env, "RUNTIME_DIRECTORY"))
+        .or_else(|| {
+            let path = PathBuf::from(SYSTEM_RUNTIME_DIR);
+            exists(&path).then_some(Found { path, from: "it is there" })
+        })
+        .or_else(|| below(env, "XDG_RUNTIME_DIR", "postrider"));
+    match found {
+        Some(found) => Ok(found),
+        None => Ok(Found { path: data_dir(flags, env)?.path, from: "the state directory" }),
+    }
+}
+
+fn explicit_runtime_dir(flags: &PathFlags, env: &Env) -> Option<Found> {
+    let flag = flags.runtime_dir.clone().map(|path| Found { path, from: "--runtime-dir" });
+    flag.or_else(|| named(env, "POSTRIDER_RUNTIME_DIR"))
 }
 
 fn data_dir(flags: &PathFlags, env: &Env) -> Result<Found, NoStateDirectory> {
@@ -196,6 +209,15 @@ mod tests {
         };
         assert!(lookup(&[("HOME", "/h"), ("POSTRIDER_RUNTIME_DIR", "/r")]));
         assert!(!lookup(&[("HOME", "/h"), ("RUNTIME_DIRECTORY", "/r")]));
+    }
+
+    #[test]
+    fn the_sockets_are_found_without_a_home() {
+        let find =
+            |pairs: &[(&str, &str)], there: bool| runtime_dir(&PathFlags::default(), &env(pairs), |_| there);
+        assert_eq!(find(&[], true).unwrap().path, PathBuf::from(SYSTEM_RUNTIME_DIR));
+        assert_eq!(find(&[("POSTRIDER_RUNTIME_DIR", "/r")], false).unwrap().path, PathBuf::from("/r"));
+        assert_eq!(find(&[], false), Err(NoStateDirectory));
     }
 
     #[test]

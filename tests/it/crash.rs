@@ -33,7 +33,7 @@ fn crash_at_any_instant_loses_nothing_and_keeps_order() {
     let mut daemon = site.start();
     for org in 0..ORGS {
         let mut settings = retry(ATTEMPTS as u32, 5, 2.0, 20);
-        settings["timeout"] = json!("500ms");
+        settings["timeout"] = json!("1s");
         daemon.org(&name(org), &receiver.url(&path(&name(org))), &settings);
         receiver.always(&path(&name(org)), Answer::Chosen(unreliable(seed, org)));
     }

@@ -9,7 +9,6 @@
     clippy::similar_names,
     clippy::cast_possible_truncation,
     clippy::string_slice,
-    dead_code,
     reason = "a test stops where something is not as expected, and says so"
 )]
 

@@ -61,8 +61,8 @@ fn p7_a_thousand_hanging_receivers_do_not_keep_a_healthy_one_waiting() {
         daemon.enqueue("healthy", &json!({"type": "t", "payload": n}));
         wait_until("it is delivered", || receiver.at("/healthy").len() > n);
         let took = start.elapsed();
-        // A hundredth of what the hanging ones take; commonly it is a few milliseconds.
-        assert!(took < Duration::from_millis(600), "event {n} took {took:?}");
+        // A thirtieth of what the hanging ones take, for a busy machine; commonly it is a few milliseconds.
+        assert!(took < Duration::from_secs(2), "event {n} took {took:?}");
     }
     assert_eq!(receiver.count(), HANGING + 20);
 }
@@ -78,18 +78,17 @@ fn p7_with_every_slot_hanging_a_healthy_org_still_gets_one() {
         let path = format!("/hanging/{org}");
         receiver.always(&path, Answer::Hang);
         // The first attempts may take every slot; once they have timed out their orgs may have three quarters.
-        daemon.org(&format!("org{org}"), &receiver.url(&path), &json!({"timeout": "300ms"}));
+        daemon.org(&format!("org{org}"), &receiver.url(&path), &json!({"timeout": "2s"}));
         daemon.enqueue(&format!("org{org}"), &json!({"type": "t", "payload": 1}));
     }
     daemon.org("healthy", &receiver.url("/healthy"), &Value::Null);
     wait_until("every org has failed once", || {
-        (0..20).all(|org| !receiver.at(&format!("/hanging/{org}")).is_empty())
+        (0..20).all(|org| daemon.queue(&format!("org{org}"))[0]["attempts"].as_u64() >= Some(1))
     });
-    std::thread::sleep(Duration::from_millis(300));
     for n in 0..10 {
         let start = Instant::now();
         daemon.enqueue("healthy", &json!({"type": "t", "payload": n}));
         wait_until("it is delivered", || receiver.at("/healthy").len() > n);
-        assert!(start.elapsed() < Duration::from_millis(250), "event {n} took {:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(1), "event {n} took {:?}", start.elapsed());
     }
 }
