@@ -17,11 +17,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::crowd::{Call, CallBody, Crowd, Member};
 use super::problem::{Kind, Problem};
 use super::stall::Stall;
 use crate::config::Config;
@@ -29,7 +30,7 @@ use crate::config::Config;
 /// What one socket's connections may use.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once; more wait in the kernel to be accepted.
+    /// Connections at once. For one more, one that is idle is closed; if none is, it waits.
     pub connections: usize,
     /// How long a head may take to arrive, and a kept connection may be idle.
     pub header_timeout: Duration,
@@ -46,6 +47,8 @@ const HEADERS_MAX: usize = 64;
 /// What a connection may buffer of what it reads and writes: large enough that a stream of events arrives in pieces worth
 /// a commit, small enough to be had by every connection at once.
 const BUFFER_MAX: usize = 128 << 10;
+/// How long a new connection waits before another is asked to go for it, and then the next.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 /// After a failed accept: long enough not to spin, short enough not to be noticed once descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -82,14 +85,10 @@ pub async fn serve(
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new();
     let builder = builder(&limits);
     let mut accepting = true;
     loop {
-        // A slot first: without one, connections wait in the kernel's backlog rather than here.
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            Ok(slot) = slots.clone().acquire_owned() => slot,
-        };
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => accepted,
@@ -100,7 +99,6 @@ pub async fn serve(
                 if std::mem::take(&mut accepting) {
                     tracing::warn!(%error, "connections cannot be accepted; trying on");
                 }
-                drop(slot);
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
@@ -110,10 +108,16 @@ pub async fn serve(
         if !std::mem::replace(&mut accepting, true) {
             tracing::info!("connections are accepted again");
         }
+        // Without a slot nothing more is accepted: others wait in the kernel.
+        let slot = tokio::select! {
+            () = stop.cancelled() => break,
+            slot = slot(&slots, &crowd) => slot,
+        };
         let stream = Stall::new(stream, limits.write_timeout);
-        let call = connection(stream, router.clone(), builder.clone(), stop.clone(), cut.clone());
+        let served =
+            connection(stream, router.clone(), builder.clone(), crowd.join(), stop.clone(), cut.clone());
         connections.spawn(async move {
-            call.await;
+            served.await;
             drop(slot);
         });
     }
@@ -127,6 +131,19 @@ pub async fn serve(
     cut.cancel();
     connections.wait().await;
     left
+}
+
+/// A slot for a connection; makes room for it while there is none.
+async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd) -> Option<OwnedSemaphorePermit> {
+    if let Ok(slot) = slots.clone().try_acquire_owned() {
+        return Some(slot);
+    }
+    loop {
+        crowd.make_room();
+        if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, slots.clone().acquire_owned()).await {
+            return slot.ok();
+        }
+    }
 }
 
 fn builder(limits: &ConnectionLimits) -> http1::Builder {
@@ -146,37 +163,51 @@ async fn connection(
     stream: Stall<UnixStream>,
     router: Router,
     builder: http1::Builder,
+    member: Arc<Member>,
     stop: CancellationToken,
     cut: CancellationToken,
 ) {
-    let service = service_fn(move |request| answer(router.clone(), request));
+    let called = member.clone();
+    let service = service_fn(move |request| answer(router.clone(), called.call(), request));
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = stop.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = cut.cancelled() => return,
+    let mut ended = tokio::select! {
+        ended = connection.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+        () = member.asked_to_leave() => {
+            if member.is_idle() {
+                return;
             }
+            None
         }
     };
+    if ended.is_none() {
+        connection.as_mut().graceful_shutdown();
+        ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = cut.cancelled() => return,
+        };
+    }
     // What a peer does to its own connection is its own affair.
-    if let Err(error) = ended {
+    if let Some(Err(error)) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
 }
 
 /// Calls the router. A call that panics is answered like any other failure, and its connection goes on.
-async fn answer(router: Router, request: Request<Incoming>) -> Result<Response, Infallible> {
+async fn answer(
+    router: Router,
+    call_lasts: Call,
+    request: Request<Incoming>,
+) -> Result<Response<CallBody>, Infallible> {
     let path = request.uri().path().to_owned();
     let call = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
-    Ok(match call.catch_unwind().await {
+    let response = match call.catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
             tracing::error!(path, "a call panicked");
             Problem::new(Kind::Internal, "the call failed inside; the daemon's log says more").into_response()
         }
-    })
+    };
+    Ok(response.map(|body| CallBody { body, _call: call_lasts }))
 }

@@ -18,6 +18,7 @@
 //! stream and a reader of answers each have a time limit.
 
 mod body;
+mod crowd;
 mod dead_letters;
 mod events;
 mod health;

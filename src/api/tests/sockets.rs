@@ -42,6 +42,17 @@ impl Server {
         UnixStream::connect(&self.path).await.unwrap()
     }
 
+    /// A stream of events under way.
+    async fn stream(&self) -> UnixStream {
+        let mut stream = self.connect().await;
+        let head = b"POST /v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n";
+        stream.write_all(head).await.unwrap();
+        let mut answer = [0; 15];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 200 OK");
+        stream
+    }
+
     /// Sends `text`, reads until the server closes.
     async fn exchange(&self, text: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect().await;
@@ -208,7 +219,8 @@ async fn a_client_that_closes_its_side_still_gets_its_answer() {
 async fn beyond_the_cap_connections_wait_and_are_served_in_the_end() {
     let f = Fixture::new();
     let server = Server::start(f.submit.clone(), ConnectionLimits { connections: 2, ..limits() });
-    let (first, second) = (server.connect().await, server.connect().await);
+    // Two streams under way: neither is idle.
+    let (first, second) = (server.stream().await, server.stream().await);
     let mut third = server.connect().await;
     third.write_all(GET.as_bytes()).await.unwrap();
     let mut byte = [0];
@@ -217,6 +229,21 @@ async fn beyond_the_cap_connections_wait_and_are_served_in_the_end() {
     drop(first);
     assert!(rest(&mut third).await.starts_with("HTTP/1.1 200"));
     drop(second);
+}
+
+#[tokio::test]
+async fn idle_connections_make_room() {
+    let f = Fixture::new();
+    let server = Server::start(f.submit.clone(), ConnectionLimits { connections: 20, ..limits() });
+    let mut idle = Vec::new();
+    for n in 0..200 {
+        let mut stream = server.connect().await;
+        if n % 2 == 0 {
+            stream.write_all(b"GET /healthz HTTP/1.1\r\nx: ").await.unwrap();
+        }
+        idle.push(stream);
+    }
+    timeout(Duration::from_secs(9), server.is_alive()).await.expect("long before their heads are given up");
 }
 
 #[tokio::test]
@@ -267,14 +294,7 @@ async fn what_does_not_end_is_cut_when_the_grace_is_over() {
     let f = Fixture::with(Settings::default());
     let server =
         Server::start(f.submit.clone(), ConnectionLimits { drain: Duration::from_millis(200), ..limits() });
-    let mut stuck = server.connect().await;
-    stuck
-        .write_all(b"POST /v1/events HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
-        .await
-        .unwrap();
-    let mut head = [0; 15];
-    stuck.read_exact(&mut head).await.unwrap();
-    assert_eq!(&head, b"HTTP/1.1 200 OK");
+    let mut stuck = server.stream().await;
     server.stop.cancel();
     assert_eq!(server.ended.await.unwrap(), 1);
     // An answer that was cut off does not look like a whole one.
