@@ -55,6 +55,8 @@ mod cli_offline;
 mod demo;
 // The receiver that comes along, as a process of its own.
 mod sink;
+// What the README shows.
+mod readme;
 // The units that are shipped, by systemd's own tools.
 mod systemd;
 // The rules of the source tree.

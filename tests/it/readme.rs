@@ -1,0 +1,167 @@
+//! What the README shows is what happens: its commands are run as written, its tables are held against the program.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use crate::support::Site;
+use crate::support::daemon::BINARY;
+
+fn readme() -> String {
+    std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
+}
+
+/// The blocks of shell commands, in order.
+fn shell_blocks() -> Vec<String> {
+    let readme = readme();
+    let blocks = readme.split("```sh\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn readme_shows_two_commands_and_a_walk_by_hand() {
+    let blocks = shell_blocks();
+    // The first two need a build of their own; `demo.rs` runs what the first does, and this is the second.
+    assert_eq!(blocks[0], "cargo run --release -- demo\n");
+    assert_eq!(blocks[1], "cargo test\n");
+    assert_eq!(blocks.len(), 4, "a new block of commands has no test: {:?}", blocks.get(4..));
+    let ci = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
+    assert!(ci.lines().any(|line| line == "step cargo test"), "CI does not run the README's test command");
+}
+
+#[test]
+fn readme_walk_works_as_written() {
+    let site = Site::new();
+    let bin = site.dir().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    std::os::unix::fs::symlink(BINARY, bin.join("postrider")).unwrap();
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let place = site.dir().join("walk");
+    // What a test cannot have as written: a release build, a place and a port that other tests use as well.
+    let mut script = shell_blocks()[2..].concat();
+    for (shown, here) in [
+        ("cargo build --release\n", String::new()),
+        ("$PWD/target/release", bin.display().to_string()),
+        ("/tmp/postrider", place.display().to_string()),
+        ("127.0.0.1:8099", format!("127.0.0.1:{port}")),
+    ] {
+        assert!(script.contains(shown), "the walk no longer has {shown}");
+        script = script.replace(shown, &here);
+    }
+    // Then, before everything is stopped: what was handed in is delivered.
+    let end =
+        "until postrider status --json | tr -d ' \\n' | grep -q '\"deliveries\":0'; do sleep 0.1; done\n";
+    let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p); wait' EXIT\n{script}{end}");
+    let output = Command::new("bash")
+        .args(["-c", &script])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap())
+        .env("HOME", site.dir())
+        .current_dir(site.dir())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let [said, complained] =
+        [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
+    assert!(output.status.success(), "{}\n{said}\n{complained}\n{script}", output.status);
+    assert!(
+        said.contains("\"sequence\":3") && said.contains("\"deliveries\":1"),
+        "the answer to curl: {said}"
+    );
+    let sink = ["{\"order\": 7}", "{\"order\": 8}", "{\"order\": 9}"];
+    assert!(sink.iter().all(|payload| said.contains(payload)), "what the sink got: {said}");
+}
+
+#[test]
+fn readme_table_of_settings_is_what_is_in_force_by_default() {
+    let site = Site::with("");
+    let output = site.command("check-config").arg("--json").output().unwrap();
+    assert!(output.status.success());
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let readme = readme();
+    let section = readme.split("## Configuration").nth(1).unwrap().split("\n## ").next().unwrap();
+    let documented: BTreeSet<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .map(str::to_owned)
+        .collect();
+    let text = shown.to_string();
+    for key in &documented {
+        assert!(text.contains(&format!("\"{key}\"")), "{key} is documented, but not a setting: {text}");
+    }
+    let defaults =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/postrider.toml")).unwrap();
+    assert_eq!(documented, keys_of(&defaults));
+    for line in defaults.lines().filter(|line| !line.starts_with('#')) {
+        if let Some((key, value)) = line.split_once(" = ") {
+            let row = section.lines().find(|row| row.contains(&format!(".{key}` | `{value}` |")));
+            assert!(row.is_some(), "the README does not say that {key} is {value} by default");
+        }
+    }
+}
+
+/// `section.key` of every setting in a file of them.
+fn keys_of(text: &str) -> BTreeSet<String> {
+    let mut section = "";
+    let mut keys = BTreeSet::new();
+    for line in text.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if let Some((key, _)) = line.split_once(" = ").filter(|_| !line.starts_with('#')) {
+            keys.insert(format!("{section}.{key}"));
+        }
+    }
+    keys
+}
+
+#[test]
+fn readme_table_of_commands_is_what_there_is() {
+    let readme = readme();
+    let section = readme.split("## Command line").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows =
+        section.lines().filter_map(|line| line.strip_prefix("| `")).filter_map(|row| row.split(" |").next());
+    let documented: BTreeSet<_> = rows
+        .flat_map(|cell| cell.split('`').filter(|part| !part.trim().is_empty()))
+        .map(|part| part.split(' ').next().unwrap().to_owned())
+        .collect();
+    let help = Command::new(BINARY).arg("help").output().unwrap().stdout;
+    let help = String::from_utf8(help).unwrap();
+    let commands = help.split("Commands:").nth(1).unwrap().split("\n\n").next().unwrap();
+    let there: BTreeSet<_> = commands
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   "))
+        })
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(documented, there);
+}
+
+#[test]
+fn readme_and_the_units_agree_where_things_are() {
+    let readme = readme();
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let service = std::fs::read_to_string(top.join("systemd/postrider.service")).unwrap();
+    let program =
+        service.lines().find_map(|line| line.strip_prefix("ExecStart=")?.split(' ').next()).unwrap();
+    assert!(
+        readme.contains(&format!("target/release/postrider {program}\n")),
+        "the README installs elsewhere than {program}"
+    );
+    assert!(
+        readme.contains("/etc/postrider/postrider.key") && service.contains(":/etc/postrider/postrider.key")
+    );
+    for file in readme.split_whitespace().filter(|word| word.starts_with("systemd/") && word.contains('.')) {
+        if !file.contains('*') {
+            assert!(top.join(file).exists(), "the README names {file}");
+        }
+    }
+    let tests = readme.split('`').filter(|word| word.ends_with(".rs") && !word.contains('/'));
+    for file in tests {
+        assert!(top.join("tests/it").join(file).exists(), "the README names {file}");
+    }
+}
