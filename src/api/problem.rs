@@ -236,6 +236,7 @@ mod tests {
         let mut codes: Vec<_> = Kind::ALL.iter().map(|kind| kind.code()).collect();
         for code in &codes {
             assert!(code.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{code}");
+            assert!(include_str!("../../README.md").contains(&format!("`{code}`")), "{code} is documented");
         }
         codes.sort_unstable();
         codes.dedup();
