@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -40,39 +40,56 @@ struct Tally {
     retryable: u64,
 }
 
+/// How reading the batch ended; nothing while it goes on.
+type Ended = Arc<Mutex<Option<Result<()>>>>;
+
 pub(super) async fn run(context: &Context, file: &Path) -> Result<()> {
-    let pending = Pending::default();
+    let (pending, ended) = (Pending::default(), Ended::default());
     let (progress, source) = open(file)?;
     let (pieces, received) = mpsc::channel(PIECES_AHEAD);
-    let reader = {
-        let (pending, progress) = (pending.clone(), progress.clone());
-        // Files and pipes may block; the answers must be read meanwhile.
-        tokio::task::spawn_blocking(move || send_lines(source, &pieces, &pending, &progress))
-    };
+    {
+        let (pending, ended, progress) = (pending.clone(), ended.clone(), progress.clone());
+        // Files and pipes may block; the answers must be read meanwhile. It is not waited for: stdin may never end.
+        tokio::task::spawn_blocking(move || {
+            let outcome = send_lines(source, &pieces, &pending, &progress);
+            // Before the request ends with its last piece, so that it is known when the last answer is there.
+            *lock(&ended) = Some(outcome);
+            drop(pieces);
+        });
+    }
     let mut tally = Tally::default();
-    let outcome = exchange(context, &context.submit()?, received, &pending, &mut tally, &progress).await;
+    let exchanged = exchange(context, &context.submit()?, received, &pending, &mut tally, &progress).await;
     progress.finish_and_clear();
-    if let Err(failure) = &outcome
+    if let Err(failure) = &exchanged
         && failure.exit == Exit::Unreachable
     {
-        return outcome;
+        return exchanged;
     }
     output::note(&summary(&tally));
-    if let Err(failure) = outcome {
-        let waiting = pending.lock().unwrap_or_else(PoisonError::into_inner).len();
-        let hint = format!(
-            "{} without an answer: they may or may not be accepted. Send the batch again; lines with ids of their own are \
-             not accepted twice, lines without are",
-            output::count(waiting as u64, "line is", "lines are"),
-        );
-        return Err(Failure::new(failure.exit, format!("{failure}\n{hint}")));
+    let whole = match lock(&ended).take() {
+        Some(Err(failure)) if exchanged.is_ok() => return Err(failure),
+        Some(_) => lock(&pending).is_empty(),
+        None => false,
+    };
+    match exchanged {
+        Ok(()) if whole => verdict(&tally),
+        Ok(()) => Err(cut_short(&Failure::new(Exit::TryAgain, "the daemon ended the batch early"), &pending)),
+        Err(failure) => Err(cut_short(&failure, &pending)),
     }
-    // Its channel is closed, so it has ended or is about to; a failed read is what it has to say.
-    match reader.await {
-        Ok(read) => read?,
-        Err(error) => return Err(Failure::failed(format!("reading the batch failed: {error}"))),
-    }
-    verdict(&tally)
+}
+
+/// What to do about a batch that was not answered to its end.
+fn cut_short(failure: &Failure, pending: &Pending) -> Failure {
+    let hint = format!(
+        "{} without an answer: they may or may not be accepted. Send the batch again; lines with ids of their own are \
+         not accepted twice, lines without are",
+        output::count(lock(pending).len() as u64, "line is", "lines are"),
+    );
+    Failure::new(failure.exit, format!("{failure}\n{hint}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Exits 0 if all lines were accepted, 75 if all others may be accepted later, 1 otherwise.
@@ -163,11 +180,7 @@ async fn exchange(
     if !rest.is_empty() {
         answered(context, &rest, pending, tally)?;
     }
-    if pending.lock().unwrap_or_else(PoisonError::into_inner).is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::new(Exit::TryAgain, "the daemon ended the batch early"))
-    }
+    Ok(())
 }
 
 /// Counts an answer, passes it on with `--json`, and tells a refusal.
@@ -175,7 +188,7 @@ fn answered(context: &Context, line: &[u8], pending: &Pending, tally: &mut Tally
     if line.trim_ascii().is_empty() {
         return Ok(());
     }
-    let number = pending.lock().unwrap_or_else(PoisonError::into_inner).pop_front().unwrap_or(0);
+    let number = lock(pending).pop_front().unwrap_or(0);
     let answer: Value = serde_json::from_slice(line).map_err(|error| {
         Failure::failed(format!("the daemon's answer to line {number} is not JSON: {error}"))
     })?;
@@ -244,7 +257,7 @@ fn send_lines(
         progress.inc(read as u64);
         // What is slow to come is not held back: a line typed by hand goes out at once.
         if !piece.is_empty() && (piece.len() >= PIECE_BYTES || source.buffer().is_empty() || read == 0) {
-            pending.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers.drain(..));
+            lock(pending).extend(numbers.drain(..));
             if pieces.blocking_send(Bytes::from(std::mem::take(&mut piece))).is_err() {
                 return Ok(());
             }

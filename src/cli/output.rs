@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use super::exit::{Exit, Failure, Result};
 
+/// Spaces between the columns of a table.
+const COLUMN_GAP: u16 = 2;
+
 /// Writes a line to stdout.
 pub(super) fn line(text: &str) -> Result<()> {
     write(format!("{text}\n").as_bytes())
@@ -48,16 +51,20 @@ pub(super) fn done(json_wanted: bool, answer: &Value, said: &str) -> Result<()> 
     Ok(())
 }
 
-/// Columns under headings. Narrow terminals wrap cells; pipes get each row on one line.
+/// Columns under headings, each row on one line: what is wrapped cannot be copied.
 pub(super) fn table<const N: usize>(headings: [&str; N], rows: Vec<[String; N]>) -> Result<()> {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     if !colour() {
         table.force_no_tty();
     }
     table.set_header(headings.map(|heading| Cell::new(heading).add_attribute(Attribute::Bold)));
     table.add_rows(rows.into_iter().map(|row| row.map(|cell| plain(&cell))));
-    line(&trimmed(&table))
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    line(&lines.join("\n"))
 }
 
 /// Names and values, one pair per line.
@@ -66,13 +73,6 @@ pub(super) fn pairs(rows: Vec<(String, String)>) -> Result<()> {
     let lines: Vec<_> =
         rows.into_iter().map(|(name, value)| format!("{name:width$}  {}", plain(&value))).collect();
     line(&lines.join("\n"))
-}
-
-/// Without the padding at the start and end of each line.
-fn trimmed(table: &Table) -> String {
-    let lines: Vec<_> =
-        table.lines().map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
-    lines.join("\n")
 }
 
 /// Colour only for a terminal, and only if `NO_COLOR` does not forbid it.

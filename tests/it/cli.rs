@@ -2,8 +2,8 @@
 //!
 //! Each command runs as a process of its own, with pipes for stdin, stdout and stderr.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -251,6 +251,42 @@ fn a_batch_is_answered_line_by_line() {
     let mut expected: Vec<String> = (0..=2000).map(|n| format!("e{n}")).collect();
     expected.push("e3000".to_owned());
     assert_eq!(order, expected);
+}
+
+/// A batch that is typed, so to speak: one line has gone in and was answered, and stdin stays open.
+fn open_batch(site: &Site) -> (Child, ChildStdin) {
+    let mut command = site.command("enqueue");
+    command.args(["--ndjson", "-", "--json"]);
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, r#"{{"org":"acme","type":"t","id":"e1","payload":1}}"#).unwrap();
+    let mut answer = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut answer).unwrap();
+    assert!(answer.contains("e1"), "{answer}");
+    (child, stdin)
+}
+
+#[test]
+fn a_batch_that_is_cut_short_never_looks_whole() {
+    let site = Site::new();
+    let daemon = site.start();
+    daemon.org_only("acme");
+    let (killed, kept_open) = open_batch(&site);
+    daemon.kill();
+    let output = killed.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("1 accepted") && said.contains("Send the batch again"), "{said}");
+    drop(kept_open);
+
+    let daemon = site.start();
+    let (stopped, kept_open) = open_batch(&site);
+    assert!(daemon.terminate().success());
+    let output = stopped.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    drop(kept_open);
 }
 
 #[test]
