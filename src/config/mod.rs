@@ -1,4 +1,4 @@
-//! The configuration: raw (as typed, [`raw`]) to checked ([`Config`]), one part per component.
+//! The configuration: raw (as typed, `raw`) to checked ([`Config`]), one part per component.
 //!
 //! Everything is checked before anything is bound, and every fault is reported, not only the first. The defaults are
 //! `data/postrider.toml`, embedded and parsed like any other file: there is no second list of them. The environment comes
