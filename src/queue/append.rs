@@ -2,10 +2,12 @@
 //!
 //! Order of writes: chunks, deliveries, the seen id, and at the end of the batch the state record whose next sequence
 //! is the commit point. A delivery knows the seen id it came with, so what a crash leaves beyond the commit point is
-//! found and swept with it at open.
+//! found and swept with it at open. An event with one delivery that holds its payload, as most have, is one record and
+//! therefore whole or not there: it needs no state record, and recovery writes its seen id again if that is missing.
 
 use super::key::{self, InQueue, KeyHash};
 use super::record::{Body, DeliveryRecord, SeenRecord};
+use super::seal::Sealer;
 use super::store::{INLINE_BYTES_MAX, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Append, Appended, Refused};
@@ -62,18 +64,14 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
         accepted_at_ms: accepted_at.0,
         size,
         bytes_before: bytes_total,
+        alone: false,
         seen: seen.map(|(id, _)| (day, id)),
         body: Body::Inline(Vec::new()),
     };
     let names: Vec<_> = webhooks.iter().map(|webhook| webhook.as_str().to_owned()).collect();
     put_deliveries(writer, number, first, record, &names, &event.payload)?;
     if let Some((id, content)) = seen {
-        let record = SeenRecord {
-            accepted_at_ms: accepted_at.0,
-            content,
-            first_sequence: (deliveries > 0).then_some(first.0),
-            deliveries: count,
-        };
+        let record = seen_record(accepted_at, content, (deliveries > 0).then_some(first), count);
         writer.store.queue_for_writing(number)?.put(&key::seen(number, day, &id), &record)?;
     }
     Ok(Ok(Appended {
@@ -103,6 +101,7 @@ pub(super) fn put_deliveries(
         let parts = tree.put_chunks(payload, |part| key::of_part(InQueue::Chunk as u8, org, first, part))?;
         Body::Chunks { at: first.0, last, parts }
     };
+    record.alone = last == first.0 && matches!(record.body, Body::Inline(_));
     let mut sequence = first;
     for webhook in webhooks {
         record.webhook.clone_from(webhook);
@@ -117,8 +116,32 @@ pub(super) fn put_deliveries(
     if queue.head.is_none() {
         queue.head = Some(Head { sequence: first, attempts: 0, not_before: None });
     }
-    writer.state_changed(org);
+    if !record.alone {
+        writer.state_changed(org);
+    }
     Ok(())
+}
+
+/// What is remembered of a given id.
+pub(super) fn seen_record(
+    accepted_at: UnixMs,
+    content: KeyHash,
+    first: Option<Sequence>,
+    deliveries: u32,
+) -> SeenRecord {
+    let first_sequence = first.map(|sequence| sequence.0);
+    SeenRecord { accepted_at_ms: accepted_at.0, content, first_sequence, deliveries }
+}
+
+/// The hash of what an id stands for: the same id with other content is refused.
+pub(super) fn content_hash<'a>(
+    sealer: &Sealer,
+    event_type: &'a str,
+    payload: &'a [u8],
+    attributes: impl IntoIterator<Item = (&'a String, &'a String)>,
+) -> KeyHash {
+    let attributes = attributes.into_iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
+    sealer.hash([event_type.as_bytes(), payload].into_iter().chain(attributes))
 }
 
 /// An id accepted within the last day, under today's or yesterday's key.

@@ -16,8 +16,10 @@ use super::{Refused, StoreHealth};
 
 /// Changes in one batch: bounds how long the first of them waits for the others to be applied.
 const BATCH_JOBS_MAX: usize = 512;
-/// Payload bytes in one batch: what they become in the log stays well under a segment.
-const BATCH_BYTES_MAX: usize = 1 << 20;
+/// Payload bytes in one batch: what they become in the log stays well under a segment, and a settled head does not wait
+/// long behind a stream of events. A larger batch would gain little: one flush for 256 events of 1 KiB is already a small
+/// part of their cost.
+const BATCH_BYTES_MAX: usize = 256 << 10;
 /// Jobs that may wait for the committer before callers wait.
 pub(super) const JOBS_WAITING_MAX: usize = 4096;
 /// A commit that takes longer means that the disk or sled hangs: nothing but a new process helps.

@@ -12,6 +12,9 @@ use crate::model::{Head, OrgNumber, Sequence, UnixMs};
 pub(super) struct OrgQueue {
     /// The sequence of the next delivery to be appended.
     pub(super) next: Sequence,
+    /// The next sequence in the state record as it was written last: no delivery at or beyond it may leave before that
+    /// is raised, or its sequence could be given again after a crash.
+    pub(super) next_stored: Sequence,
     /// Payload bytes ever accepted, for `bytes_before` of the next delivery.
     pub(super) bytes_total: u64,
     /// Payload bytes waiting.
@@ -28,6 +31,7 @@ impl OrgQueue {
     pub(super) fn empty() -> OrgQueue {
         OrgQueue {
             next: Sequence::FIRST,
+            next_stored: Sequence::FIRST,
             bytes_total: 0,
             bytes: 0,
             head: None,
@@ -41,6 +45,7 @@ impl OrgQueue {
     pub(super) fn from_record(record: StateRecord) -> OrgQueue {
         OrgQueue {
             next: Sequence(record.next_sequence),
+            next_stored: Sequence(record.next_sequence),
             bytes_total: record.bytes_total,
             paused: record.paused.map(|pause| Pause { reason: pause.reason, at: UnixMs(pause.at_ms) }),
             last_revived: record.last_revived.map(Sequence),

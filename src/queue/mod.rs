@@ -7,7 +7,8 @@
 //! **How.** One committer thread applies changes in batches and flushes once for each (`committer.rs`, `writer.rs`).
 //! sled recovers a prefix of its log, so writes are ordered such that every prefix is a valid state: what is referred
 //! to before what refers to it; a removal of the reference before what it referred to; the org's state record, whose
-//! next sequence is the commit point of its appends, last. There are no transactions and no batches of sled's: both
+//! next sequence is the commit point of its appends, last. (An append that is one record needs none; the state follows
+//! before that record is removed.) There are no transactions and no batches of sled's: both
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files

@@ -40,12 +40,15 @@ pub(super) struct DeliveryRecord {
     pub size: u64,
     /// Payload bytes of all deliveries that the org accepted before this one: the queue's bytes are a difference.
     pub bytes_before: u64,
+    /// The event's only delivery, with its payload inside: it needs no commit point but itself.
+    pub alone: bool,
     /// Hash of the given event id, under which it is remembered; absent if the id was made here.
     pub seen: Option<(u32, [u8; 16])>,
     pub body: Body,
 }
 
-/// The state of an org's queue. Written last in every append: its `next_sequence` is the commit point.
+/// The state of an org's queue. Its `next_sequence` is the commit point of every append that takes several records; a
+/// delivery at or beyond it counts only if it is `alone`.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct StateRecord {
     pub next_sequence: u64,

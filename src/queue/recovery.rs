@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use super::append::{content_hash, seen_record};
 use super::directory::{Directory, Org};
 use super::key::{self, InDead, InOrgs, InQueue, KeyHash};
 use super::ledger::OrgQueue;
@@ -125,6 +126,7 @@ impl Recovery<'_> {
     ) -> Result<OrgQueue, Trouble> {
         let head = record.head;
         let mut queue = OrgQueue::from_record(record);
+        self.adopt_alone(tree, org, &mut queue)?;
         sweep_uncommitted(tree, org, queue.next)?;
         if let Some(sequence) = queue.last_revived {
             remove_letter_rows(self.store, DeadLetterId { org, sequence })?;
@@ -150,6 +152,55 @@ impl Recovery<'_> {
         remove_before(tree, InQueue::Chunk, org, chunks_from)?;
         remove_before(tree, InQueue::Attempt, org, attempts_from)?;
         Ok(queue)
+    }
+
+    /// Takes in the deliveries at and beyond the stored next sequence that are whole by themselves, up to the first
+    /// that is not. An unreadable one may have been acknowledged: its place is kept, and it is set aside as the head.
+    fn adopt_alone(
+        &mut self,
+        tree: &SealedTree,
+        org: OrgNumber,
+        queue: &mut OrgQueue,
+    ) -> Result<(), Trouble> {
+        let kind = InQueue::Delivery as u8;
+        let range = (
+            Bound::Included(key::of_sequence(kind, org, queue.next)),
+            Bound::Included(key::of_sequence(kind, org, Sequence(u64::MAX))),
+        );
+        for row in tree.rows::<[u8; 13]>(range) {
+            let row = row?;
+            if key::sequence_in(&row.key) != Some(queue.next) {
+                break;
+            }
+            match row.read::<DeliveryRecord>() {
+                Ok(record) if record.alone => {
+                    queue.bytes_total = record.bytes_before + record.size;
+                    self.restore_seen(tree, org, queue.next, &record)?;
+                }
+                Ok(_) => break,
+                Err(_) => {}
+            }
+            queue.next = queue.next.next();
+        }
+        Ok(())
+    }
+
+    /// Writes the seen id of an adopted delivery again if the crash came between the two.
+    fn restore_seen(
+        &self,
+        tree: &SealedTree,
+        org: OrgNumber,
+        sequence: Sequence,
+        record: &DeliveryRecord,
+    ) -> Result<(), Trouble> {
+        let (Some((day, hash)), Body::Inline(payload)) = (record.seen, &record.body) else { return Ok(()) };
+        let place = key::seen(org, day, &hash);
+        if tree.contains(&place)? {
+            return Ok(());
+        }
+        let attributes = record.attributes.iter().map(|(name, value)| (name, value));
+        let content = content_hash(&self.store.sealer, &record.event_type, payload, attributes);
+        tree.put(&place, &seen_record(UnixMs(record.accepted_at_ms), content, Some(sequence), 1))
     }
 
     /// The first delivery that is really waiting: one that is already a dead letter only lacks its removal, and an

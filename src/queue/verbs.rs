@@ -183,11 +183,9 @@ impl Queue {
         let event = &append.event;
         let seen = event.id_given.then(|| {
             let sealer = &self.shared.store.sealer;
-            let attributes =
-                event.attributes.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]);
-            let content =
-                [event.event_type.as_str().as_bytes(), &event.payload].into_iter().chain(attributes);
-            (sealer.hash([event.id.as_str().as_bytes()]), sealer.hash(content))
+            let event_type = event.event_type.as_str();
+            let content = append::content_hash(sealer, event_type, &event.payload, &event.attributes);
+            (sealer.hash([event.id.as_str().as_bytes()]), content)
         });
         Prepared { append, seen }
     }

@@ -2,7 +2,8 @@
 //!
 //! Every prefix of the writes made here is a valid state, since sled recovers a prefix of its log: what is referred to
 //! is written before what refers to it, and a reference is removed before what it refers to. Orgs whose state changed
-//! get their state record last, in [`Writer::commit`]: its next sequence is the commit point of their appends.
+//! get their state record last, in [`Writer::commit`]: its next sequence is the commit point of their appends, but for
+//! those that are one record.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -167,7 +168,8 @@ impl Writer {
     /// Writes the org's state record now.
     pub(super) fn write_state(&mut self, org: OrgNumber) -> Result<(), Trouble> {
         self.state_changed.remove(&org);
-        let Some(queue) = self.queues.get(&org) else { return Ok(()) };
+        let Some(queue) = self.queues.get_mut(&org) else { return Ok(()) };
+        queue.next_stored = queue.next;
         self.store.queue_for_writing(org)?.put(&key::of_org(InQueue::State as u8, org), &queue.record())
     }
 
@@ -197,6 +199,9 @@ impl Writer {
         let queue = self.queue_mut(org)?;
         let attempts = queue.head.map_or(0, |head| head.attempts);
         queue.advance(size);
+        if sequence >= queue.next_stored {
+            self.write_state(org)?;
+        }
         let tree = self.store.queue_for_writing(org)?;
         tree.remove(&key::of_sequence(InQueue::Delivery as u8, org, sequence))?;
         for number in 1..=attempts {
