@@ -1,6 +1,6 @@
 //! The outer shell of the daemon: logs, key, sockets, signals, systemd, limits, shutdown.
 //!
-//! Nothing here knows what an event is. [`crate::cli::serve`] puts these pieces and the rooms of the path together.
+//! Nothing here knows what an event is. `cli/serve.rs` puts these pieces and the rooms of the path together.
 
 pub mod key;
 pub mod limits;

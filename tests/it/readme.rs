@@ -160,8 +160,9 @@ fn readme_and_the_units_agree_where_things_are() {
             assert!(top.join(file).exists(), "the README names {file}");
         }
     }
-    let tests = readme.split('`').filter(|word| word.ends_with(".rs") && !word.contains('/'));
-    for file in tests {
+    let is_test =
+        |word: &&str| Path::new(word).extension().is_some_and(|end| end == "rs") && !word.contains('/');
+    for file in readme.split('`').filter(is_test) {
         assert!(top.join("tests/it").join(file).exists(), "the README names {file}");
     }
 }
