@@ -89,7 +89,7 @@ mod tests {
                 created_at: UnixMs(0),
                 updated_at: UnixMs(0),
             },
-            webhooks: webhooks.into_iter().map(|webhook| (webhook.id.clone(), Arc::new(webhook))).collect(),
+            webhooks: webhooks.into_iter().collect(),
         })
     }
 

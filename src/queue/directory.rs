@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::model::{OrgId, OrgNumber, OrgSettings, Webhook, WebhookId};
+use super::Webhooks;
+use crate::model::{OrgId, OrgNumber, OrgSettings};
 
 /// An org as configured. Replaced whole on every change.
 #[derive(Debug, Clone)]
@@ -16,7 +17,7 @@ pub struct Org {
     /// Plan, limits, description.
     pub settings: OrgSettings,
     /// Its webhooks by name.
-    pub webhooks: BTreeMap<WebhookId, Arc<Webhook>>,
+    pub webhooks: Webhooks,
 }
 
 /// Every org. Only what is durable gets in; only the committer puts it there.

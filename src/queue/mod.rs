@@ -47,6 +47,7 @@ mod store;
 mod tests;
 mod upkeep;
 mod verbs;
+mod webhooks;
 mod writer;
 
 use std::path::PathBuf;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 
 pub use directory::{Directory, Org};
 pub use verbs::Queue;
+pub use webhooks::Webhooks;
 
 use crate::model::{
     Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, Event, EventId, Head, OrgId, OrgNumber,

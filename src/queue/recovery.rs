@@ -16,6 +16,7 @@ use super::seal::Unreadable;
 use super::settle::remove_letter_rows;
 use super::store::{Row, SealedTree, Store, Trouble};
 use super::upkeep::{Deleted, Upkeep};
+use super::webhooks::Webhooks;
 use super::writer::{Recovered, set_aside};
 use crate::clock;
 use crate::model::{DeadLetterId, Head, OrgNumber, Sequence, UnixMs};
@@ -74,7 +75,7 @@ impl Recovery<'_> {
             let parts = row.read::<OrgRecord>().and_then(OrgRecord::into_parts);
             match (key::org_in(&row.key), parts) {
                 (Some(number), Ok((id, settings))) => {
-                    found.insert(number, Org { number, id, settings, webhooks: BTreeMap::new() });
+                    found.insert(number, Org { number, id, settings, webhooks: Webhooks::default() });
                 }
                 (_, Err(why)) => self.quarantine(orgs, &row, why)?,
                 (None, Ok(_)) => self.quarantine(orgs, &row, Unreadable::Garbled)?,
@@ -84,7 +85,7 @@ impl Recovery<'_> {
             let row = row?;
             match row.read::<WebhookRecord>().and_then(WebhookRecord::into_webhook) {
                 Ok(webhook) => match key::org_in(&row.key).and_then(|number| found.get_mut(&number)) {
-                    Some(org) => drop(org.webhooks.insert(webhook.id.clone(), Arc::new(webhook))),
+                    Some(org) => org.webhooks.insert(webhook),
                     // Its org was deleted; the crash came before its own removal.
                     None => orgs.remove(&row.key)?,
                 },

@@ -6,10 +6,9 @@ use super::key::{self, InOrgs};
 use super::record::{OrgRecord, WebhookRecord};
 use super::store::Trouble;
 use super::upkeep::Deleted;
+use super::webhooks::Webhooks;
 use super::writer::{Applied, Writer};
 use crate::model::{OrgId, OrgNumber, OrgSettings, Webhook, WebhookId};
-use std::collections::BTreeMap;
-use std::sync::Arc;
 
 /// Creates the org (`true`) or replaces its settings.
 pub(super) fn put_org(writer: &mut Writer, id: OrgId, mut settings: OrgSettings) -> Applied<bool> {
@@ -20,7 +19,7 @@ pub(super) fn put_org(writer: &mut Writer, id: OrgId, mut settings: OrgSettings)
             settings.created_at = known.settings.created_at;
             Org { settings, ..known }
         }
-        None => Org { number: take_number(writer)?, id, settings, webhooks: BTreeMap::new() },
+        None => Org { number: take_number(writer)?, id, settings, webhooks: Webhooks::default() },
     };
     let place = key::of_org(InOrgs::Org as u8, org.number);
     writer.store.orgs.put(&place, &OrgRecord::new(&org.id, &org.settings))?;
@@ -46,8 +45,8 @@ pub(super) fn delete_org(writer: &mut Writer, id: &OrgId, discard: bool) -> Appl
     }
     writer.store.meta.put(&key::deleted(org.number), &discard)?;
     writer.store.orgs.remove(&key::of_org(InOrgs::Org as u8, org.number))?;
-    for webhook in org.webhooks.keys() {
-        let place = key::webhook(org.number, &name_hash(writer, webhook));
+    for webhook in org.webhooks.values() {
+        let place = key::webhook(org.number, &name_hash(writer, &webhook.id));
         writer.store.orgs.remove(&place)?;
     }
     writer.unset_org(id);
@@ -70,7 +69,7 @@ pub(super) fn put_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook
     }
     let place = key::webhook(org.number, &name_hash(writer, &webhook.id));
     writer.store.orgs.put(&place, &WebhookRecord::from(&webhook))?;
-    org.webhooks.insert(webhook.id.clone(), Arc::new(webhook));
+    org.webhooks.insert(webhook);
     writer.set_org(org);
     Ok(Ok(created))
 }
