@@ -44,14 +44,14 @@
 //! the time as a value. Errors say what to do next; secrets and payloads are in no log, error or `Debug`. Shutdown goes
 //! from the outside in: sockets, requests, attempts, store. `tests/it/tidy.rs` checks the rules that can be checked.
 
-pub mod api;
-pub mod cli;
+pub mod model;
 pub mod clock;
 pub mod config;
-pub mod dead_letters;
-pub mod delivery;
+pub mod api;
 pub mod intake;
-pub mod model;
-pub mod operate;
 pub mod queue;
 pub mod scheduler;
+pub mod delivery;
+pub mod dead_letters;
+pub mod operate;
+pub mod cli;
