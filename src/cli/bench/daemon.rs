@@ -108,6 +108,18 @@ impl Daemon {
         Ok(kib / 1024.0)
     }
 
+    /// The processor time it has used since it was started, to a hundredth of a second.
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        /// Of what /proc counts in, whatever the kernel's own clock.
+        const TICK: Duration = Duration::from_millis(10);
+        let pid = self.child.as_ref().context("no daemon runs")?.id();
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The name, in parentheses, may hold anything; user and system time are the 12th and 13th field after it.
+        let (_, fields) = stat.rsplit_once(") ").context("no name in stat")?;
+        let ticks = fields.split(' ').skip(11).take(2).map(str::parse::<u32>).sum::<Result<u32, _>>()?;
+        Ok(TICK * ticks)
+    }
+
     /// What it says of itself.
     pub async fn status(&self) -> anyhow::Result<serde_json::Value> {
         let answer = self.admin().await?.expect(Method::GET, "/v1/status", Bytes::new()).await?;

@@ -24,20 +24,30 @@ pub async fn throughput(bench: &Bench<'_>, report: &mut Report) -> anyhow::Resul
     let daemon = bench.daemon("deliver").await?;
     let orgs = daemon.configure("org", 64, &bench.url("/ok"), "").await?;
     if bench.wants("deliver-64") {
+        let mark = bench.mark(&daemon)?;
         let producers = async |events: u64| {
             let each = Stop::After(events.div_ceil(64));
             load::producers(&daemon.socket(), &orgs, &bench.payloads, each).await
         };
         let rounds = against_bare(bench, &daemon, 64, producers).await?;
-        report.rows.extend(Measured::paired("deliver-64", &rounds, "64 producers, one event per call"));
+        report.rows.extend(Measured::paired(
+            "deliver-64",
+            &rounds,
+            format!("64 producers; {}", bench.cost(&daemon, &mark)?),
+        ));
     }
     if bench.wants("deliver-1") {
         // A lone producer that waits for each answer would measure `enqueue-1` again.
+        let mark = bench.mark(&daemon)?;
         let one = orgs.get(..1).unwrap_or_default();
         let stream =
             async |events| load::ndjson(&daemon.socket(), one, &bench.payloads, Stop::After(events)).await;
         let rounds = against_bare(bench, &daemon, 1, stream).await?;
-        report.rows.extend(Measured::paired("deliver-1", &rounds, "one NDJSON stream"));
+        report.rows.extend(Measured::paired(
+            "deliver-1",
+            &rounds,
+            format!("one NDJSON stream; {}", bench.cost(&daemon, &mark)?),
+        ));
 
         let slow = daemon.configure("slow", 1, &bench.url("/slow"), "").await?;
         let mut feed =
@@ -87,6 +97,7 @@ pub(super) async fn delivered(
     let start = Instant::now();
     let accepted = feed(events).await?;
     bench.drained(daemon, before + accepted).await?;
+    bench.events.set(bench.events.get() + accepted);
     Ok(per_second(accepted, start.elapsed()))
 }
 

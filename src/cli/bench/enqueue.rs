@@ -24,40 +24,45 @@ pub async fn rows(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     let daemon = bench.daemon("enqueue").await?;
     let orgs = paused_orgs(bench, &daemon).await?;
     let value: Vec<u8> = std::iter::repeat_with(|| fastrand::u8(..)).take(payload::SIZE).collect();
-    let round = bench.sizes.round;
+    let (socket, round) = (daemon.socket(), bench.sizes.round);
 
     if bench.wants("enqueue-1") {
         let mut file = File::create(bench.workspace.store("append"))?;
         let one = orgs.get(..1).unwrap_or_default();
+        let mark = bench.mark(&daemon)?;
         let rounds = bench
             .alternate(
                 async || Ok(append_and_sync(&mut file, &value, round)?),
-                async || timed(load::producers(&daemon.socket(), one, &bench.payloads, stop(round))).await,
+                async || timed(bench, load::producers(&socket, one, &bench.payloads, stop(round))).await,
             )
             .await?;
-        report.rows.extend(Measured::paired("enqueue-1", &rounds, ""));
+        report.rows.extend(Measured::paired("enqueue-1", &rounds, bench.cost(&daemon, &mark)?));
     }
     if !bench.wants("enqueue-64") && !bench.wants("enqueue-stream") {
         return Ok(());
     }
     let mut bare = BareStore::open(&bench.workspace.store("bare"))?;
     if bench.wants("enqueue-64") {
+        let mark = bench.mark(&daemon)?;
         let rounds = bench
             .alternate(
                 async || group_commit(&mut bare, &value, round),
-                async || timed(load::producers(&daemon.socket(), &orgs, &bench.payloads, stop(round))).await,
+                async || timed(bench, load::producers(&socket, &orgs, &bench.payloads, stop(round))).await,
             )
             .await?;
-        report.rows.extend(Measured::paired("enqueue-64", &rounds, "64 orgs"));
+        let note = format!("64 orgs; {}", bench.cost(&daemon, &mark)?);
+        report.rows.extend(Measured::paired("enqueue-64", &rounds, note));
     }
     if bench.wants("enqueue-stream") {
+        let mark = bench.mark(&daemon)?;
         let rounds = bench
             .alternate(
                 async || group_commit(&mut bare, &value, round),
-                async || timed(load::ndjson(&daemon.socket(), &orgs, &bench.payloads, stop(round))).await,
+                async || timed(bench, load::ndjson(&socket, &orgs, &bench.payloads, stop(round))).await,
             )
             .await?;
-        report.rows.extend(Measured::paired("enqueue-stream", &rounds, "64 orgs in turn"));
+        let note = format!("64 orgs in turn; {}", bench.cost(&daemon, &mark)?);
+        report.rows.extend(Measured::paired("enqueue-stream", &rounds, note));
     }
     Ok(())
 }
@@ -66,9 +71,10 @@ fn stop(round: Duration) -> Stop {
     Stop::At(Instant::now() + round)
 }
 
-async fn timed(load: impl Future<Output = anyhow::Result<u64>>) -> anyhow::Result<f64> {
+async fn timed(bench: &Bench<'_>, load: impl Future<Output = anyhow::Result<u64>>) -> anyhow::Result<f64> {
     let start = Instant::now();
     let events = load.await?;
+    bench.events.set(bench.events.get() + events);
     Ok(per_second(events, start.elapsed()))
 }
 

@@ -18,6 +18,7 @@ mod rows;
 mod scale;
 mod workspace;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -109,8 +110,11 @@ pub(super) fn run(context: &Context, args: &BenchArgs) -> Result<()> {
         output::json(&report.json())?;
     } else {
         output::table(report::HEADINGS, report.cells())?;
-        output::line("")?;
-        report.summary().iter().try_for_each(|sentence| output::line(sentence))?;
+        let summary = report.summary();
+        if !summary.is_empty() {
+            output::line("")?;
+        }
+        summary.iter().try_for_each(|sentence| output::line(sentence))?;
     }
     if report.failures.is_empty() {
         Ok(())
@@ -147,6 +151,14 @@ struct Bench<'a> {
     workspace: Workspace,
     receiver: Receiver,
     payloads: Payloads,
+    /// Events that daemons took in rows whose cost is told.
+    events: Cell<u64>,
+}
+
+/// Where a daemon's cost is counted from.
+struct Mark {
+    cpu: Duration,
+    events: u64,
 }
 
 fn measure(args: &BenchArgs, parent: &Path) -> anyhow::Result<Report> {
@@ -164,6 +176,7 @@ fn measure(args: &BenchArgs, parent: &Path) -> anyhow::Result<Report> {
         workspace: Workspace::create(parent)?,
         receiver: Receiver::start(origin, load_threads())?,
         payloads: Payloads::new(origin),
+        events: Cell::new(0),
     };
     let mut report = Report { full: args.full, warnings: bench.workspace.warnings(), ..Report::default() };
     if cfg!(debug_assertions) {
@@ -223,6 +236,18 @@ impl Bench<'_> {
     async fn daemon(&self, name: &str) -> anyhow::Result<Daemon> {
         Daemon::start(self.workspace.store(name), self.workspace.runtime(name), self.workspace.children())
             .await
+    }
+
+    /// From here on, what the daemon does is counted.
+    fn mark(&self, daemon: &Daemon) -> anyhow::Result<Mark> {
+        Ok(Mark { cpu: daemon.cpu_time()?, events: self.events.get() })
+    }
+
+    /// What an event has cost the daemon since: other than a rate it says little about what else the machine did.
+    fn cost(&self, daemon: &Daemon, since: &Mark) -> anyhow::Result<String> {
+        let events = self.events.get().saturating_sub(since.events).max(1);
+        let cpu = daemon.cpu_time()?.saturating_sub(since.cpu);
+        Ok(format!("{:.0} µs of CPU per event", 1e6 / per_second(events, cpu)))
     }
 
     /// Where the receiver answers this way.

@@ -140,9 +140,21 @@ fn cells(spec: &Spec, measured: &Measured) -> [String; 9] {
         figure(spec.at_least),
         figure(spec.aim),
         format!("{}{aim}", verdict(spec, judged)),
-        measured.note.clone(),
+        note(measured),
     ]
 }
+
+/// How it was measured, and how far its rounds lie apart if that is far.
+fn note(measured: &Measured) -> String {
+    let least = measured.ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = measured.ratios.iter().copied().fold(0.0, f64::max);
+    let spread = format!("noisy: rounds from {least:.2} to {most:.2}");
+    let note = (!measured.note.is_empty()).then(|| measured.note.clone());
+    note.into_iter().chain((most > least * NOISY).then_some(spread)).collect::<Vec<_>>().join("; ")
+}
+
+/// Rounds further apart than this factor say more about the machine than about the daemon.
+const NOISY: f64 = 2.0;
 
 /// About three digits, thousands set apart.
 fn rounded(value: f64) -> String {
@@ -186,6 +198,17 @@ mod tests {
         assert_eq!(rows[0]["baseline"]["what"], "append + fdatasync");
         assert_eq!((&rows[1]["judged"], &rows[1]["verdict"]), (&2.5.into(), &"below".into()));
         assert!(rows[1]["baseline"].is_null());
+    }
+
+    #[test]
+    fn rounds_that_lie_far_apart_are_told() {
+        let rounds = |ratios: &[f64]| {
+            let rounds = ratios.iter().map(|ratio| Round { baseline: 1.0, subject: *ratio });
+            note(&Measured::paired("enqueue-1", &rounds.collect::<Vec<_>>(), "64 orgs").unwrap())
+        };
+        assert_eq!(rounds(&[0.5, 0.6, 0.9]), "64 orgs");
+        assert_eq!(rounds(&[0.5, 0.6, 1.1]), "64 orgs; noisy: rounds from 0.50 to 1.10");
+        assert_eq!(note(&Measured::plain("latency-p50", 1.0, "")), "");
     }
 
     #[test]
