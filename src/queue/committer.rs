@@ -102,6 +102,14 @@ fn watch(pulse: &Pulse, orders: &mpsc::WeakSender<Order>) {
     }
 }
 
+/// What was applied.
+struct Batch {
+    /// Whether anything was: a tick mostly finds nothing to do.
+    changed: bool,
+    /// Whom to tell that the store is closed.
+    stop: Option<Answer>,
+}
+
 struct Committer {
     writer: Writer,
     orders: mpsc::Receiver<Order>,
@@ -133,8 +141,12 @@ impl Committer {
         while let Some(first) = self.next_order() {
             self.pulse.busy_since_ms.store(self.pulse.now_ms(), Ordering::Relaxed);
             let mut answers = Vec::new();
-            let applied = self.apply_batch(first, &mut answers);
-            let committed = applied.and_then(|stop| self.writer.commit().map(|()| stop));
+            let committed = self.apply_batch(first, &mut answers).and_then(|batch| {
+                if batch.changed {
+                    self.writer.commit()?;
+                }
+                Ok(batch.stop)
+            });
             self.pulse.busy_since_ms.store(0, Ordering::Relaxed);
             match committed {
                 Ok(stop) => {
@@ -143,6 +155,7 @@ impl Committer {
                         answer(Ok(()));
                     }
                     if stop.is_some() {
+                        self.writer.store.sync_mark();
                         self.orders.close();
                         return stop;
                     }
@@ -170,23 +183,28 @@ impl Committer {
     }
 
     /// Applies the first order and what else is waiting, within the bounds of a batch.
-    fn apply_batch(&mut self, first: Order, answers: &mut Vec<Answer>) -> Result<Option<Answer>, Trouble> {
+    fn apply_batch(&mut self, first: Order, answers: &mut Vec<Answer>) -> Result<Batch, Trouble> {
+        let mut batch = Batch { changed: false, stop: None };
         let mut bytes = 0;
         let mut next = Some(first);
         while let Some(order) = next.take() {
             match order {
                 Order::Change(job) => {
+                    batch.changed = true;
                     bytes += job.bytes;
                     answers.push((job.apply)(&mut self.writer)?);
                 }
-                Order::Tick => self.writer.upkeep()?,
-                Order::Stop(stopped) => return Ok(Some(stopped)),
+                Order::Tick => batch.changed |= self.writer.upkeep()?,
+                Order::Stop(stopped) => {
+                    batch.stop = Some(stopped);
+                    return Ok(batch);
+                }
             }
             if answers.len() < BATCH_JOBS_MAX && bytes < BATCH_BYTES_MAX {
                 next = self.orders.try_recv().ok();
             }
         }
-        Ok(None)
+        Ok(batch)
     }
 
     fn fail(&mut self, trouble: &Trouble, answers: Vec<Answer>) {

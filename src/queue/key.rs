@@ -17,6 +17,7 @@
 //!   2 | org u32 | hash [u8; 16]              webhook
 //! meta
 //!   "next-org"                               the next org number
+//!   "commits"                                the number of the last commit, see mark.rs
 //!   "deleted/" org u32                       a deleted org whose rows are not all gone yet
 //! quarantine
 //!   time u64 | counter u32                   an unreadable record as it was, with its place
@@ -34,6 +35,7 @@ pub(super) const ORGS_TREE: &[u8] = b"orgs";
 pub(super) const META_TREE: &[u8] = b"meta";
 pub(super) const QUARANTINE_TREE: &[u8] = b"quarantine";
 pub(super) const NEXT_ORG: &[u8] = b"next-org";
+pub(super) const COMMITS: &[u8] = b"commits";
 
 /// What a key of a queue tree names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

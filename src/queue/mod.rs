@@ -35,6 +35,7 @@ mod durable;
 mod heads;
 mod key;
 mod ledger;
+mod mark;
 mod place;
 mod read;
 mod record;

@@ -4,6 +4,7 @@
 //! postrider.lock   held while the store is open; holds the process id
 //! ballast          space given back when a full disk keeps the store from opening
 //! store/           sled's directory, published by one rename
+//!   COMMITTED      the number of the last commit: see mark.rs
 //!   FORMAT         format version and key id: read before sled touches anything
 //! store.new/       a creation that was cut off; removed
 //! ```
@@ -63,15 +64,11 @@ fn trouble(what: &str, path: &Path, error: &io::Error) -> OpenError {
 impl Place {
     /// Creates the directory if need be and takes its lock.
     pub(super) fn claim(dir: &Path) -> Result<Place, OpenError> {
-        let created = !dir.exists();
         fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(dir)
             .map_err(|error| trouble("create the state directory", dir, &error))?;
-        if created && let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            sync_dir(parent).map_err(|error| trouble("sync", parent, &error))?;
-        }
         let path = dir.join(LOCK);
         let mut lock = OpenOptions::new()
             .read(true)
@@ -148,7 +145,15 @@ impl Place {
             fs::write(new.join(FORMAT), marker(key_id))?;
             sync_tree(&new)?;
             fs::rename(&new, self.store_dir())?;
-            sync_dir(&self.dir)
+            sync_dir(&self.dir)?;
+            // The directory itself may be new, and those above it. Only what we may not read cannot be ours.
+            for parent in fs::canonicalize(&self.dir)?.ancestors().skip(1) {
+                match sync_dir(parent) {
+                    Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+                    _ => {}
+                }
+            }
+            Ok(())
         };
         publish().map_err(|error| trouble("create the store in", &self.dir, &error))
     }

@@ -23,6 +23,7 @@ use crate::model::{DeadLetterId, Head, OrgNumber, Sequence, UnixMs};
 
 /// Puts the store's state together and makes the repairs durable.
 pub(super) fn recover(store: Arc<Store>, directory: &Directory) -> Result<Recovered, Trouble> {
+    let last_commit = store.last_commit()?;
     let mut recovery =
         Recovery { store: &store, known: HashSet::new(), upkeep: Upkeep::default(), set_aside: 0 };
     recovery.note_deleted()?;
@@ -38,7 +39,7 @@ pub(super) fn recover(store: Arc<Store>, directory: &Directory) -> Result<Recove
     if set_aside > 0 {
         tracing::error!(records = set_aside, "unreadable records were set aside in the quarantine");
     }
-    Ok(Recovered { store, queues, next_org, upkeep })
+    Ok(Recovered { store, queues, next_org, last_commit, upkeep })
 }
 
 struct Recovery<'a> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use bincode::{Decode, Encode};
 
 use super::key::{self, QUEUE_TREES};
+use super::mark::{COMMITTED, Mark};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord};
 use super::seal::{Sealer, Unreadable};
@@ -32,6 +33,15 @@ pub(super) enum Trouble {
     Sled(#[from] sled::Error),
     #[error("a record in {tree} is unreadable: {why}")]
     Unreadable { tree: String, why: Unreadable },
+    #[error(
+        "its log ends at commit {found} although {marked} were made: the file db is damaged, and the events of {} commits \
+         are missing. Restore the state directory from a backup; to go on without them, remove the file {COMMITTED} in its \
+         directory store",
+        marked - found
+    )]
+    LogEndsEarly { found: u64, marked: u64 },
+    #[error("cannot write {COMMITTED}: {0}")]
+    Mark(std::io::Error),
     #[error("a record for {tree} would take {bytes} bytes")]
     TooLarge { tree: String, bytes: usize },
 }
@@ -204,6 +214,7 @@ pub(super) struct Store {
     pub(super) orgs: SealedTree,
     pub(super) meta: SealedTree,
     pub(super) quarantine: SealedTree,
+    mark: Mark,
     /// Last, so that the lock outlives the database.
     pub(super) place: Place,
 }
@@ -250,6 +261,7 @@ impl Store {
             quarantine: tree(key::QUARANTINE_TREE)?,
             sealer: sealer.clone(),
             db: db.clone(),
+            mark: Mark::open(&place.store_dir()).map_err(Trouble::Mark)?,
             place,
         };
         let existing = db.tree_names();
@@ -289,6 +301,35 @@ impl Store {
     pub(super) fn flush(&self) -> Result<(), Trouble> {
         self.db.flush()?;
         Ok(())
+    }
+
+    /// The number of the last commit in the log, which must not end before the last one that was made. One that cannot
+    /// be read says nothing and is no reason to refuse the rest.
+    pub(super) fn last_commit(&self) -> Result<u64, Trouble> {
+        let marked = self.mark.read();
+        match self.meta.row(key::COMMITS)?.map(|row| row.read::<u64>()) {
+            Some(Err(why)) => {
+                tracing::error!(%why, "the number of the last commit is unreadable: the end of the log is not checked");
+                Ok(marked)
+            }
+            Some(Ok(found)) if found >= marked => Ok(found),
+            None if marked == 0 => Ok(0),
+            found => Err(Trouble::LogEndsEarly { found: found.and_then(Result::ok).unwrap_or(0), marked }),
+        }
+    }
+
+    /// Makes a commit durable, its number with it.
+    pub(super) fn commit(&self, number: u64) -> Result<(), Trouble> {
+        self.meta.put(key::COMMITS, &number)?;
+        self.flush()?;
+        self.mark.write(number).map_err(Trouble::Mark)
+    }
+
+    /// The last commit's number is to outlive a power cut as well.
+    pub(super) fn sync_mark(&self) {
+        if let Err(error) = self.mark.sync() {
+            tracing::warn!(%error, "cannot sync {COMMITTED}");
+        }
     }
 
     /// Reads a delivery's payload, wherever it is.

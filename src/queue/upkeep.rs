@@ -43,8 +43,8 @@ impl Writer {
         !self.upkeep.deleted.is_empty() || !self.upkeep.sweep.is_empty()
     }
 
-    /// Does a step of it, and looks at the disk.
-    pub(super) fn upkeep(&mut self) -> Result<(), Trouble> {
+    /// Does a step of it, and looks at the disk. Whether there was anything to do.
+    pub(super) fn upkeep(&mut self) -> Result<bool, Trouble> {
         if !self.disk_is_full(0) {
             self.store.place.lay_ballast(self.limits.reserve_bytes);
         }
@@ -68,7 +68,7 @@ impl Writer {
                 break;
             }
         }
-        Ok(())
+        Ok(budget < ROWS_PER_STEP)
     }
 
     /// Removes rows of a deleted org. `true` when none is left.

@@ -62,6 +62,7 @@ impl Queue {
                 trouble if trouble.is_disk_full() => {
                     OpenError::DiskFull(format!("the disk is too full to open the store: {trouble}"))
                 }
+                trouble @ Trouble::LogEndsEarly { .. } => refused("the store is not whole", &trouble),
                 trouble => refused(
                     "the store cannot be recovered; keep a copy and restore it from a backup",
                     &trouble,

@@ -45,6 +45,8 @@ pub(super) struct Writer {
     pub(super) queues: HashMap<OrgNumber, OrgQueue>,
     pub(super) next_org: u32,
     pub(super) upkeep: Upkeep,
+    /// The number of the last commit.
+    last_commit: u64,
     directory: Arc<Directory>,
     published: Arc<Published>,
     heads: Arc<Heads>,
@@ -70,6 +72,7 @@ pub(super) struct Recovered {
     pub(super) store: Arc<Store>,
     pub(super) queues: HashMap<OrgNumber, OrgQueue>,
     pub(super) next_org: u32,
+    pub(super) last_commit: u64,
     pub(super) upkeep: Upkeep,
 }
 
@@ -95,6 +98,7 @@ impl Writer {
             queues: recovered.queues,
             next_org: recovered.next_org,
             upkeep: recovered.upkeep,
+            last_commit: recovered.last_commit,
             directory: shown.directory,
             published: shown.published,
             heads: shown.heads,
@@ -235,7 +239,8 @@ impl Writer {
         for org in orgs {
             self.write_state(org)?;
         }
-        self.store.flush()
+        self.last_commit += 1;
+        self.store.commit(self.last_commit)
     }
 
     /// Shows the committed batch to readers and the scheduler, before anybody is answered.
