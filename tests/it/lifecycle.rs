@@ -168,7 +168,7 @@ fn lifecycle_the_daemon_says_that_it_is_alive_and_ready() {
         http::request(&socket, "GET", "/healthz", None).unwrap().expect(200);
         http::request(&socket, "GET", "/readyz", None).unwrap().expect(200);
     }
-    assert!(site.log().contains("ready"), "{}", site.log());
+    wait_until("it says that it is ready", || site.log().contains("ready"));
     // Nobody finds secrets in a core file.
     let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
@@ -180,14 +180,12 @@ fn lifecycle_few_file_descriptors_mean_fewer_attempts_at_once_not_failures() {
     const ORGS: usize = 100;
     let site = Site::new();
     let receiver = Receiver::start();
-    // No shell of its own limits: the limit is set by a shell that then becomes the daemon.
-    let mut serve = site.serve_command();
+    // The limit is set by a shell that then becomes the daemon.
     let mut command = std::process::Command::new("sh");
-    command.args(["-c", "ulimit -n 128; exec \"$0\" serve", crate::support::daemon::BINARY]);
-    command
-        .env_clear()
-        .envs(serve.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))));
-    serve.stdin(std::process::Stdio::null());
+    command.args(["-c", "ulimit -n 128; exec \"$0\" serve", crate::support::daemon::BINARY]).env_clear();
+    let serve = site.serve_command();
+    command.envs(serve.get_envs().filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned()))));
+    command.stdin(std::process::Stdio::null()).stderr(site.log_append());
     let daemon = site.start_command(command);
     for org in 0..ORGS {
         let path = format!("/{org}");
@@ -198,5 +196,6 @@ fn lifecycle_few_file_descriptors_mean_fewer_attempts_at_once_not_failures() {
         daemon.enqueue(&format!("org{org}"), &json!({"type": "t", "payload": org}));
     }
     wait_until("all are delivered", || receiver.count() == ORGS);
-    assert!(daemon.list("/v1/dead-letters").is_empty());
+    let dead = daemon.list("/v1/dead-letters");
+    assert!(dead.is_empty(), "{dead:?}");
 }

@@ -76,6 +76,11 @@ impl Site {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
+    /// The log, for a daemon to write to.
+    pub fn log_append(&self) -> File {
+        File::options().create(true).append(true).open(self.log_file()).unwrap()
+    }
+
     fn log_file(&self) -> PathBuf {
         self.dir.path().join("log")
     }
@@ -98,9 +103,8 @@ impl Site {
 
     /// `postrider serve`, its log going to the site's.
     pub fn serve_command(&self) -> Command {
-        let log = File::options().create(true).append(true).open(self.log_file()).unwrap();
         let mut command = self.command("serve");
-        command.stdout(Stdio::null()).stderr(log);
+        command.stdout(Stdio::null()).stderr(self.log_append());
         command
     }
 

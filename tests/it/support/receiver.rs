@@ -120,6 +120,14 @@ struct State {
     received: Vec<Received>,
     connections: usize,
     open: usize,
+    /// What happened, for the report of a test that fails.
+    trace: Vec<String>,
+}
+
+impl State {
+    fn note(&mut self, what: &str) {
+        self.trace.push(format!("{} {what}", jiff::Timestamp::now()));
+    }
 }
 
 /// The server; gone when dropped, connections included.
@@ -211,6 +219,15 @@ impl Receiver {
 
 impl Drop for Receiver {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let state = self.lock();
+            let last = state.trace.iter().rev().take(60).rev();
+            eprintln!(
+                "--- the receiver on port {} ---\n{}",
+                self.port,
+                last.cloned().collect::<Vec<_>>().join("\n")
+            );
+        }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
             let _ended = thread.join();
@@ -228,6 +245,7 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
             let mut state = state.lock().unwrap();
             state.connections += 1;
             state.open += 1;
+            state.note("accepted");
         }
         let state = state.clone();
         tokio::spawn(async move {
@@ -237,11 +255,13 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // hyper goes on with an answer that nobody waits for; here a client that is gone ends everything.
-            tokio::select! {
-                _ended = connection => {}
-                () = gone(watched) => {}
-            }
-            state.lock().unwrap().open -= 1;
+            let why = tokio::select! {
+                ended = connection => format!("connection ended: {ended:?}"),
+                () = gone(watched) => "client gone".to_owned(),
+            };
+            let mut state = state.lock().unwrap();
+            state.open -= 1;
+            state.note(&why);
         });
     }
 }
@@ -271,6 +291,7 @@ async fn serve(
     state: Arc<Mutex<State>>,
 ) -> Result<Response<Full<Bytes>>, OnPurpose> {
     let (head, body) = request.into_parts();
+    state.lock().unwrap().note(&format!("head {}", head.uri.path()));
     let (began, at) = (Instant::now(), jiff::Timestamp::now());
     let body = body.collect().await.map_err(|_| OnPurpose)?.to_bytes();
     let path = head.uri.path().to_owned();
