@@ -74,6 +74,8 @@ kinds! {
     IdReused = "id-reused", CONFLICT, "The id was used for another event";
     /// Deliveries wait, and the caller did not say to drop them.
     QueueNotEmpty = "queue-not-empty", CONFLICT, "Deliveries are waiting";
+    /// Dead letters are kept, and the caller did not say to drop them.
+    DeadLettersKept = "dead-letters-kept", CONFLICT, "Dead letters are kept";
     /// No head to act on.
     QueueEmpty = "queue-empty", CONFLICT, "No delivery is waiting";
     /// The org's limit is reached.
@@ -198,8 +200,9 @@ impl From<Refused> for Problem {
             Refused::QueueFull { .. } => {
                 Problem::new(Kind::QueueFull, detail).retry_after(RETRY_QUEUE_FULL_S)
             }
-            Refused::QueueNotEmpty(_) => {
-                Problem::new(Kind::QueueNotEmpty, format!("{detail}; ?discard=true drops them"))
+            Refused::QueueNotEmpty(_) => Problem::new(Kind::QueueNotEmpty, format!("{detail}: {DISCARD}")),
+            Refused::DeadLettersKept(_) => {
+                Problem::new(Kind::DeadLettersKept, format!("{detail}: {DISCARD}"))
             }
             Refused::QueueEmpty => Problem::new(Kind::QueueEmpty, detail),
             Refused::TooLarge(_) => Problem::new(Kind::InvalidField, detail),
@@ -210,6 +213,10 @@ impl From<Refused> for Problem {
         }
     }
 }
+
+/// How to delete an org all the same.
+const DISCARD: &str =
+    "retry or discard them first, or delete the org with ?discard=true (--discard on the command line)";
 
 impl From<NotEntitled> for Problem {
     fn from(refused: NotEntitled) -> Problem {

@@ -140,11 +140,15 @@ pub(super) fn refusal(status: u16, problem: &Value) -> Failure {
 fn describe(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).map(output::plain);
     let mut message = text("title").unwrap_or_else(|| format!("the daemon answered {status}"));
-    if let Some(detail) = text("detail").filter(|detail| *detail != message) {
+    if let Some(detail) = text("detail").filter(|detail| !detail.eq_ignore_ascii_case(&message)) {
         message = format!("{message}: {detail}");
     }
     if let Some(field) = text("field").filter(|field| !field.is_empty()) {
         message = format!("{message} (field {field})");
+    }
+    let candidates = problem.get("candidates").and_then(Value::as_array);
+    for candidate in candidates.into_iter().flatten().filter_map(Value::as_str) {
+        message = format!("{message}\n  {}", output::plain(candidate));
     }
     message
 }

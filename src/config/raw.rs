@@ -166,6 +166,7 @@ impl Layers {
     /// the check of the key says what it wants.
     fn shaped(&self, key: &str, text: &str) -> Typed {
         match self.settings.get(key).map(|setting| &setting.value) {
+            Some(Typed::List(_)) if text.trim_start().starts_with('[') => toml_list(text),
             Some(Typed::List(_)) => Typed::List(
                 text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect(),
             ),
@@ -265,4 +266,16 @@ fn typed(value: DeValue<'_>) -> Typed {
 /// The line, counted from 1, that the byte at `offset` is in.
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+/// A list as the configuration file writes it, for those who are used to that.
+fn toml_list(text: &str) -> Typed {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        list: Vec<String>,
+    }
+    match toml::from_str::<Line>(&format!("list = {text}")) {
+        Ok(line) => Typed::List(line.list),
+        Err(_) => Typed::Text(text.to_owned()),
+    }
 }

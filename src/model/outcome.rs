@@ -72,8 +72,6 @@ reasons! {
         Protocol = "protocol",
         /// Our own trouble during the attempt, out of file descriptors above all.
         Local = "local",
-        /// An operator skipped the delivery while the attempt was in flight.
-        Cancelled = "cancelled",
     }
 }
 

@@ -163,6 +163,9 @@ pub enum Refused {
     /// Deliveries are waiting; say discard to drop them.
     #[error("{0} deliveries are waiting in the org's queue")]
     QueueNotEmpty(u64),
+    /// Dead letters are kept; say discard to drop them.
+    #[error("{0} dead letters of the org are kept")]
+    DeadLettersKept(u64),
     /// There is no head to act on.
     #[error("the org's queue is empty")]
     QueueEmpty,

@@ -15,7 +15,7 @@ use super::record::{
 use super::seal::Unreadable;
 use super::settle::remove_letter_rows;
 use super::store::{Row, SealedTree, Store, Trouble};
-use super::upkeep::{Deleted, Upkeep};
+use super::upkeep::Upkeep;
 use super::webhooks::Webhooks;
 use super::writer::{Recovered, set_aside};
 use crate::clock;
@@ -52,10 +52,9 @@ struct Recovery<'a> {
 
 impl Recovery<'_> {
     fn note_deleted(&mut self) -> Result<(), Trouble> {
-        for row in self.store.meta.rows_with(key::DELETED) {
-            let row = row?;
-            if let Some(org) = key::deleted_org_in(&row.key) {
-                self.upkeep.delete(Deleted { org, dead_letters: row.read::<bool>().unwrap_or(false) });
+        for row in self.store.meta.keys(key::DELETED) {
+            if let Some(org) = key::deleted_org_in(&row?) {
+                self.upkeep.delete(org);
             }
         }
         Ok(())

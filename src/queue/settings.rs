@@ -5,7 +5,6 @@ use super::directory::Org;
 use super::key::{self, InOrgs};
 use super::record::{OrgRecord, WebhookRecord};
 use super::store::Trouble;
-use super::upkeep::Deleted;
 use super::webhooks::Webhooks;
 use super::writer::{Applied, Writer};
 use crate::model::{OrgId, OrgNumber, OrgSettings, Webhook, WebhookId};
@@ -39,19 +38,23 @@ fn take_number(writer: &mut Writer) -> Result<OrgNumber, Trouble> {
 /// crash as well.
 pub(super) fn delete_org(writer: &mut Writer, id: &OrgId, discard: bool) -> Applied<()> {
     let Some(org) = writer.org(id) else { return Ok(Err(Refused::UnknownOrg)) };
-    let depth = writer.queues.get(&org.number).map_or(0, super::ledger::OrgQueue::depth);
+    let queue = writer.queues.get(&org.number);
+    let (depth, dead_letters) = queue.map_or((0, 0), |queue| (queue.depth(), queue.dead_letters));
     if depth > 0 && !discard {
         return Ok(Err(Refused::QueueNotEmpty(depth)));
     }
-    writer.store.meta.put(&key::deleted(org.number), &discard)?;
+    if dead_letters > 0 && !discard {
+        return Ok(Err(Refused::DeadLettersKept(dead_letters)));
+    }
+    writer.store.meta.mark(&key::deleted(org.number))?;
     writer.store.orgs.remove(&key::of_org(InOrgs::Org as u8, org.number))?;
     for webhook in org.webhooks.values() {
         let place = key::webhook(org.number, &name_hash(writer, &webhook.id));
         writer.store.orgs.remove(&place)?;
     }
     writer.unset_org(id);
-    writer.forget_queue(org.number, discard);
-    writer.upkeep.delete(Deleted { org: org.number, dead_letters: discard });
+    writer.forget_queue(org.number);
+    writer.upkeep.delete(org.number);
     Ok(Ok(()))
 }
 

@@ -13,18 +13,11 @@ use crate::model::{DeadLetterId, OrgNumber};
 /// Rows removed between two batches: bounds how long a change waits for them.
 const ROWS_PER_STEP: usize = 128;
 
-/// An org whose rows are to go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Deleted {
-    pub(super) org: OrgNumber,
-    /// Its dead letters as well.
-    pub(super) dead_letters: bool,
-}
-
 /// What is left to do.
 #[derive(Debug, Default)]
 pub(super) struct Upkeep {
-    deleted: VecDeque<Deleted>,
+    /// Orgs whose rows are to go, dead letters and all.
+    deleted: VecDeque<OrgNumber>,
     /// Orgs whose seen ids of past days are to go.
     sweep: VecDeque<OrgNumber>,
     /// The day on which every org was put on `sweep` last.
@@ -32,8 +25,8 @@ pub(super) struct Upkeep {
 }
 
 impl Upkeep {
-    pub(super) fn delete(&mut self, deleted: Deleted) {
-        self.deleted.push_back(deleted);
+    pub(super) fn delete(&mut self, org: OrgNumber) {
+        self.deleted.push_back(org);
     }
 }
 
@@ -57,7 +50,7 @@ impl Writer {
         while budget > 0 {
             if let Some(deleted) = self.upkeep.deleted.front().copied() {
                 if self.remove_rows_of(deleted, &mut budget)? {
-                    self.store.meta.remove(&key::deleted(deleted.org))?;
+                    self.store.meta.remove(&key::deleted(deleted))?;
                     self.upkeep.deleted.pop_front();
                 }
             } else if let Some(org) = self.upkeep.sweep.front().copied() {
@@ -72,8 +65,7 @@ impl Writer {
     }
 
     /// Removes rows of a deleted org. `true` when none is left.
-    fn remove_rows_of(&self, deleted: Deleted, budget: &mut usize) -> Result<bool, Trouble> {
-        let org = deleted.org;
+    fn remove_rows_of(&self, org: OrgNumber, budget: &mut usize) -> Result<bool, Trouble> {
         if let Some(tree) = self.store.queue(org) {
             let kinds = [InQueue::Delivery, InQueue::Chunk, InQueue::Attempt, InQueue::Seen, InQueue::State];
             for row in kinds.into_iter().flat_map(|kind| tree.keys(&key::of_org(kind as u8, org))) {
@@ -84,16 +76,14 @@ impl Writer {
                 *budget -= 1;
             }
         }
-        if deleted.dead_letters {
-            for row in self.store.dead.keys(&key::of_org(InDead::Letter as u8, org)) {
-                if *budget == 0 {
-                    return Ok(false);
-                }
-                if let Some(sequence) = key::sequence_in(&row?) {
-                    remove_letter_rows(&self.store, DeadLetterId { org, sequence })?;
-                }
-                *budget -= 1;
+        for row in self.store.dead.keys(&key::of_org(InDead::Letter as u8, org)) {
+            if *budget == 0 {
+                return Ok(false);
             }
+            if let Some(sequence) = key::sequence_in(&row?) {
+                remove_letter_rows(&self.store, DeadLetterId { org, sequence })?;
+            }
+            *budget -= 1;
         }
         *budget = budget.saturating_sub(1);
         Ok(true)

@@ -145,8 +145,8 @@ impl Queue {
         self.commit(0, move |writer| settings::put_org(writer, id, settings)).await
     }
 
-    /// Deletes the org with its webhooks. With `discard`, its queue and dead letters go too; without, waiting
-    /// deliveries are refused with [`Refused::QueueNotEmpty`] and its dead letters stay.
+    /// Deletes the org with its webhooks. With `discard`, its queue and dead letters go too; without, it is
+    /// refused while there are any ([`Refused::QueueNotEmpty`], [`Refused::DeadLettersKept`]).
     pub async fn delete_org(&self, id: &OrgId, discard: bool) -> Result<(), Refused> {
         let id = id.clone();
         self.commit(0, move |writer| settings::delete_org(writer, &id, discard)).await

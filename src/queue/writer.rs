@@ -268,14 +268,9 @@ impl Writer {
         health.send_if_modified(|was| std::mem::replace(was, now.clone()) != now);
     }
 
-    /// Drops a deleted org's queue from memory; its rows go in upkeep. Dead letters that stay are still counted.
-    pub(super) fn forget_queue(&mut self, org: OrgNumber, dead_letters_too: bool) {
-        let stay = self.queues.remove(&org).map_or(0, |queue| queue.dead_letters);
-        if stay > 0 && !dead_letters_too {
-            let mut rest = OrgQueue::empty();
-            rest.dead_letters = stay;
-            self.queues.insert(org, rest);
-        }
+    /// Drops a deleted org's queue from memory; its rows go in upkeep.
+    pub(super) fn forget_queue(&mut self, org: OrgNumber) {
+        self.queues.remove(&org);
         self.state_changed.remove(&org);
         self.touched.insert(org);
     }

@@ -115,8 +115,9 @@ async fn one_is_retried_or_discarded() {
     f.post("/v1/dead-letters/1-1/retry", "").await.is_problem(404, "unknown-dead-letter", None);
     f.delete("/v1/dead-letters/1-2").await.is(204);
     f.delete("/v1/dead-letters/1-2").await.is_problem(404, "unknown-dead-letter", None);
-    f.delete("/v1/orgs/other").await.is(204);
-    f.post("/v1/dead-letters/2-1/retry", "").await.is_problem(404, "unknown-org", None);
+    f.delete("/v1/orgs/other").await.is_problem(409, "dead-letters-kept", None);
+    f.delete("/v1/orgs/other?discard=true").await.is(204);
+    f.post("/v1/dead-letters/2-1/retry", "").await.is_problem(404, "unknown-dead-letter", None);
 }
 
 #[tokio::test]

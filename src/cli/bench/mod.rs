@@ -26,7 +26,7 @@ use daemon::Daemon;
 use payload::Payloads;
 use receiver::Receiver;
 use report::Report;
-use rows::{Measured, Round, SPECS, Scenario, Spec};
+use rows::{Better, Measured, Round, SPECS, Scenario, Spec};
 use workspace::Workspace;
 
 use super::exit::{Failure, Result};
@@ -131,7 +131,8 @@ fn beside(state: &Path) -> PathBuf {
 fn list_line(spec: &Spec) -> String {
     let against = spec.against.map(|against| format!(", against {against}")).unwrap_or_default();
     let kind = if spec.against.is_some() { "ratio" } else { spec.unit };
-    format!("{:<16} {}{against}: at least {}, aim {} ({kind})", spec.key, spec.what, spec.at_least, spec.aim)
+    let bound = if spec.better == Better::Higher { "at least" } else { "at most" };
+    format!("{:<16} {}{against}: {bound} {}, aim {} ({kind})", spec.key, spec.what, spec.at_least, spec.aim)
 }
 
 /// How many processors there are.
