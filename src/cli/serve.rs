@@ -331,7 +331,7 @@ impl Daemon {
                 (self.reloader.grace(), Ok(()))
             }
             End::Broken(reason) => {
-                tracing::error!(reason, "ending: what was accepted is safe on disk");
+                tracing::error!(reason, "ending, to be started again on what is on disk");
                 self.last_error.note(clock::now(), reason.clone());
                 notify::failed();
                 (FAILED_GRACE, Err(Failure::failed(reason)))

@@ -27,7 +27,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     tracing::error!(thread = name, place, panic = message, "a thread panicked");
     if is_store_thread(name) {
         tracing::error!(
-            "the store's own thread panicked: ending the process; what was acknowledged is safe on disk"
+            "the store's own thread panicked: ending the process, to be started again on what is on disk"
         );
         std::process::abort();
     }
