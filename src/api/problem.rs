@@ -76,6 +76,8 @@ kinds! {
     QueueNotEmpty = "queue-not-empty", CONFLICT, "Deliveries are waiting";
     /// Dead letters are kept, and the caller did not say to drop them.
     DeadLettersKept = "dead-letters-kept", CONFLICT, "Dead letters are kept";
+    /// The head left the queue while the caller waited for its attempt to end.
+    HeadMoved = "head-moved", CONFLICT, "The head has left the queue";
     /// No head to act on.
     QueueEmpty = "queue-empty", CONFLICT, "No delivery is waiting";
     /// The org's limit is reached.
@@ -204,6 +206,7 @@ impl From<Refused> for Problem {
             Refused::DeadLettersKept(_) => {
                 Problem::new(Kind::DeadLettersKept, format!("{detail}: {DISCARD}"))
             }
+            Refused::HeadMoved(_) => Problem::new(Kind::HeadMoved, detail),
             Refused::QueueEmpty => Problem::new(Kind::QueueEmpty, detail),
             Refused::TooLarge(_) => Problem::new(Kind::InvalidField, detail),
             Refused::DiskFull => Problem::new(Kind::DiskFull, detail).retry_after(RETRY_DISK_FULL_S),

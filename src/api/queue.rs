@@ -1,6 +1,7 @@
 //! `/v1/orgs/{org}/queue`, `…/pause`, `…/resume`: what waits in an org's queue, and an operator's hand on its head.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -118,10 +119,25 @@ pub(super) async fn skip(
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<Response, Problem> {
     let reason = reason(&body)?;
-    let id = app.queue.skip(&org.id, reason, clock::now()).await?;
+    let waited_for = attempt_ended(&app, &org).await;
+    let id = app.queue.skip(&org.id, waited_for, reason, clock::now()).await?;
     tracing::info!(org = %org.id, sequence = %id.sequence, "head skipped");
     Ok(Json(json!({ "dead_letter": id.to_string(), "sequence": id.sequence })).into_response())
 }
+
+/// Waits until the attempt of the head that is in flight has ended, as it does within its webhook's timeout, and answers
+/// that head: what the receiver is working on is not pulled from under it, and the next delivery does not overlap it.
+async fn attempt_ended(app: &App, org: &Org) -> Option<Sequence> {
+    let scheduler = app.scheduler.as_ref()?;
+    let in_flight = scheduler.in_flight(org.number)?;
+    while scheduler.in_flight(org.number) == Some(in_flight) {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    Some(in_flight)
+}
+
+/// How often to look whether an attempt has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// `POST …/pause`: nothing of the org is attempted until it is resumed.
 pub(super) async fn pause(

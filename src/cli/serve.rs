@@ -164,7 +164,12 @@ fn max_in_flight(config: &Config) -> usize {
 
 fn create_data_dir(dir: &Path) -> Result<()> {
     let created = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    created.map_err(|error| failed(format!("cannot create the state directory {}: {error}", dir.display())))
+    created.map_err(|error| {
+        Failure::new(
+            Exit::CannotCreate,
+            format!("cannot create the state directory {}: {error}", dir.display()),
+        )
+    })
 }
 
 fn open_store(

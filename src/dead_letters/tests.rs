@@ -63,7 +63,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         answer.unwrap();
     }
     for n in 1..=letters {
-        queue.skip(&acme, None, UnixMs(i64::try_from(n).unwrap())).await.unwrap();
+        queue.skip(&acme, None, None, UnixMs(i64::try_from(n).unwrap())).await.unwrap();
     }
     (queue, dir)
 }

@@ -166,6 +166,9 @@ pub enum Refused {
     /// Dead letters are kept; say discard to drop them.
     #[error("{0} dead letters of the org are kept")]
     DeadLettersKept(u64),
+    /// The delivery that was meant has left the queue meanwhile.
+    #[error("delivery {0} has left the queue meanwhile")]
+    HeadMoved(Sequence),
     /// There is no head to act on.
     #[error("the org's queue is empty")]
     QueueEmpty,

@@ -6,6 +6,7 @@
 //! store/           sled's directory, published by one rename
 //!   COMMITTED      the number of the last commit: see mark.rs
 //!   FORMAT         format version and key id: read before sled touches anything
+//! store.made       says that a store was made here: where it is gone, none is made in its place
 //! store.new/       a creation that was cut off; removed
 //! ```
 
@@ -25,6 +26,7 @@ const STORE: &str = "store";
 const STORE_NEW: &str = "store.new";
 const FORMAT: &str = "FORMAT";
 const BALLAST: &str = "ballast";
+const MADE: &str = "store.made";
 /// What is set aside for opening and draining on a full disk: opening writes a snapshot and pads the segment at the
 /// log's end, draining needs log space for its removals.
 const BALLAST_BYTES: u64 = 32 << 20;
@@ -107,6 +109,13 @@ impl Place {
         let store = self.store_dir();
         if !store.exists() {
             refuse_foreign(&self.dir)?;
+            if self.dir.join(MADE).exists() {
+                return Err(refused(format!(
+                    "{} held a store and its directory {STORE} is gone: restore it from a backup, or remove the file \
+                     {MADE} to start empty",
+                    self.dir.display()
+                )));
+            }
             let remains = self.dir.join(STORE_NEW);
             if remains.exists() {
                 fs::remove_dir_all(&remains).map_err(|error| trouble("remove", &remains, &error))?;
@@ -145,6 +154,7 @@ impl Place {
             fs::write(new.join(FORMAT), marker(key_id))?;
             sync_tree(&new)?;
             fs::rename(&new, self.store_dir())?;
+            fs::write(self.dir.join(MADE), "")?;
             sync_dir(&self.dir)?;
             // The directory itself may be new, and those above it. Only what we may not read cannot be ours.
             for parent in fs::canonicalize(&self.dir)?.ancestors().skip(1) {
@@ -204,6 +214,12 @@ impl Place {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")))
             .collect())
+    }
+
+    /// Makes what sled created, renamed and removed while it opened the store durable.
+    pub(super) fn sync_store_dir(&self) -> Result<(), OpenError> {
+        let dir = self.store_dir();
+        sync_dir(&dir).map_err(|error| trouble("sync", &dir, &error))
     }
 
     /// Files in sled's blob directory. sled never syncs them; the sizes chosen here keep it empty.
@@ -276,8 +292,16 @@ pub(super) fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
 
 /// Names that a state directory may hold before a store is made in it: ours, and what people keep beside it.
 fn is_ours(name: &str) -> bool {
-    let known =
-        [LOCK, STORE_NEW, BALLAST, "postrider.key", "postrider.key.new", "postrider.sock", "admin.sock"];
+    let known = [
+        LOCK,
+        STORE_NEW,
+        MADE,
+        BALLAST,
+        "postrider.key",
+        "postrider.key.new",
+        "postrider.sock",
+        "admin.sock",
+    ];
     let suffixes = [".toml", ".log", ".key", ".sock", ".pid"];
     known.contains(&name)
         || name == "lost+found"

@@ -146,12 +146,17 @@ fn head_of(writer: &Writer, org: &OrgId) -> Result<(OrgNumber, Head), Refused> {
 pub(super) fn skip(
     writer: &mut Writer,
     org: &OrgId,
+    expected: Option<Sequence>,
     note: Option<String>,
     at: UnixMs,
 ) -> Applied<DeadLetterId> {
-    let (number, head) = match head_of(writer, org) {
-        Ok(found) => found,
-        Err(refused) => return Ok(Err(refused)),
+    let (number, head) = match (head_of(writer, org), expected) {
+        (Ok((_, head)), Some(expected)) if head.sequence != expected => {
+            return Ok(Err(Refused::HeadMoved(expected)));
+        }
+        (Err(Refused::QueueEmpty), Some(expected)) => return Ok(Err(Refused::HeadMoved(expected))),
+        (Ok(found), _) => found,
+        (Err(refused), _) => return Ok(Err(refused)),
     };
     let claim = Claim { org: number, sequence: head.sequence };
     let death = Death { reason: DeadReason::Skipped, note, at };

@@ -245,6 +245,8 @@ impl Store {
         place.wait_for_sled()?;
         place.remove_torn_snapshots()?;
         let db = open_or_repair(&place, options.cache_bytes)?;
+        // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
+        place.sync_store_dir()?;
         Store::with_trees(&db, &sealer, place)
             .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
     }

@@ -191,7 +191,7 @@ impl Pair {
                 self.die(org);
             }
             Action::Skip { org } => {
-                let skipped = self.queue().skip(&ORGS[org].parse().unwrap(), None, UnixMs(9000)).await;
+                let skipped = self.queue().skip(&ORGS[org].parse().unwrap(), None, None, UnixMs(9000)).await;
                 match self.claim(org) {
                     Some(claim) => {
                         assert_eq!(skipped.unwrap().sequence, claim.sequence);

