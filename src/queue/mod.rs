@@ -43,6 +43,7 @@ mod recovery;
 mod seal;
 mod settings;
 mod settle;
+mod snapshots;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -182,40 +182,6 @@ impl Place {
         Err(refused(format!("{} is locked by another program: stop it first", path.display())))
     }
 
-    /// Removes what a crash while opening leaves of a snapshot: sled would take the torn file for the newest snapshot
-    /// and refuse to open for ever. The file is an unfinished accelerator, never data.
-    pub(super) fn remove_torn_snapshots(&self) -> Result<(), OpenError> {
-        for path in self.snapshots()? {
-            if path.to_string_lossy().ends_with(".generating") {
-                fs::remove_file(&path).map_err(|error| trouble("remove", &path, &error))?;
-                tracing::info!(file = %path.display(), "removed an unfinished snapshot");
-            }
-        }
-        Ok(())
-    }
-
-    /// Moves all snapshots aside, so that sled reads its whole log instead.
-    pub(super) fn set_snapshots_aside(&self) -> Result<(), OpenError> {
-        for path in self.snapshots()? {
-            let aside = path.with_file_name(format!(
-                "aside.{}",
-                path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default()
-            ));
-            fs::rename(&path, &aside).map_err(|error| trouble("move", &path, &error))?;
-            tracing::warn!(to = %aside.display(), "moved a snapshot aside");
-        }
-        Ok(())
-    }
-
-    fn snapshots(&self) -> Result<Vec<PathBuf>, OpenError> {
-        let store = self.store_dir();
-        let entries = fs::read_dir(&store).map_err(|error| trouble("read", &store, &error))?;
-        Ok(entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("snap.")))
-            .collect())
-    }
-
     /// Makes what sled created, renamed and removed while it opened the store durable.
     pub(super) fn sync_store_dir(&self) -> Result<(), OpenError> {
         let dir = self.store_dir();

@@ -11,7 +11,7 @@ use super::mark::{COMMITTED, Mark};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord};
 use super::seal::{Sealer, Unreadable};
-use super::{OpenError, StoreOptions, durable};
+use super::{OpenError, StoreOptions, durable, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
 /// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
@@ -243,8 +243,17 @@ impl Store {
             })?;
         }
         place.wait_for_sled()?;
-        place.remove_torn_snapshots()?;
-        let db = open_or_repair(&place, options.cache_bytes)?;
+        let dir = place.store_dir();
+        let io = |error| cannot_open(sled::Error::Io(error));
+        let has_snapshot = snapshots::settle(&dir).map_err(io)?;
+        if !has_snapshot && Mark::open(&dir).map_err(io)?.read() > 0 {
+            return Err(OpenError::Refused(format!(
+                "{} has lost its snapshot (a file snap.…): without it the log would be taken for torn and wiped; keep a copy \
+                 of the directory, then restore it from a backup; nothing was changed",
+                dir.display()
+            )));
+        }
+        let db = open_on_any_disk(&place, options.cache_bytes)?;
         // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
         place.sync_store_dir()?;
         Store::with_trees(&db, &sealer, place)
@@ -374,7 +383,8 @@ fn open_guarded(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
     }
 }
 
-fn open_or_repair(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+/// Opens sled's directory; on a full disk, with the space that was set aside for it.
+fn open_on_any_disk(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError> {
     let dir = place.store_dir();
     match open_guarded(&dir, cache_bytes) {
         Err(sled::Error::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
@@ -385,11 +395,6 @@ fn open_or_repair(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError
                 )));
             }
             tracing::warn!("the disk is full: gave up the ballast to open the store");
-            open_guarded(&dir, cache_bytes).map_err(cannot_open)
-        }
-        Err(sled::Error::Corruption { .. }) => {
-            tracing::error!(dir = %dir.display(), "the store did not open; reading its whole log instead of the snapshot");
-            place.set_snapshots_aside()?;
             open_guarded(&dir, cache_bytes).map_err(cannot_open)
         }
         other => other.map_err(cannot_open),
