@@ -12,7 +12,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use fuse::{Counters, Faults};
@@ -48,7 +48,8 @@ impl LossyFs {
             rustix::process::geteuid().is_root(),
             "these tests mount a file system with mount(2): run them as root, on a machine with /dev/fuse"
         );
-        let state = State { tree, faults: Faults::default(), counters: Counters::default(), honoured: None };
+        let (faults, counters) = (Faults::default(), Counters::default());
+        let state = State { tree, faults, counters, honoured: None, last_write: (0, 0, 0) };
         let state = Arc::new(Mutex::new(state));
         let dir = tempfile::Builder::new().prefix("lossyfs").tempdir().expect("a directory to mount on");
         let options = [MountOption::FSName("lossyfs".into()), MountOption::DefaultPermissions];
@@ -73,6 +74,11 @@ impl LossyFs {
         self.state().tree.after_cut(seed, keep)
     }
 
+    /// What programs see now.
+    pub fn live(&self) -> CrashState {
+        self.state().tree.live()
+    }
+
     /// Sets the faults in force from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.state().faults = faults;
@@ -91,9 +97,11 @@ impl LossyFs {
 
 impl Drop for LossyFs {
     fn drop(&mut self) {
-        // Lazily, so that a process which still has a file open does not keep the mount in the way.
-        let detached = Command::new("umount").arg("-l").arg(self.dir.path()).status();
-        let gone = detached.is_ok_and(|status| status.success());
+        // By force, so that what is still waiting for an answer gets an error: a process with a thread in such a wait
+        // could not even be killed. Then lazily, so that open files do not keep the mount in the way.
+        let umount =
+            |how| Command::new("umount").arg(how).arg(self.dir.path()).stderr(Stdio::null()).status();
+        let gone = [umount("-f"), umount("-l")].into_iter().flatten().any(|status| status.success());
         assert!(gone || std::thread::panicking(), "cannot unmount {}", self.dir.path().display());
         drop(self.session.take());
     }
@@ -116,6 +124,7 @@ impl CrashState {
     /// Writes the tree into a plain directory. Holes stay holes, so that a mostly empty store is cheap to write.
     pub fn write_to(&self, dir: &Path) -> std::io::Result<()> {
         const PAGE: usize = 4096;
+        const ZEROS: [u8; PAGE] = [0; PAGE];
         fs::create_dir_all(dir)?;
         for (path, mode, bytes) in &self.entries {
             let path = dir.join(path);
@@ -128,7 +137,7 @@ impl CrashState {
                 fs::OpenOptions::new().write(true).create_new(true).mode(mode & 0o7777).open(&path)?;
             file.set_len(bytes.len() as u64)?;
             for (number, page) in bytes.chunks(PAGE).enumerate() {
-                if page.iter().any(|byte| *byte != 0) {
+                if page != &ZEROS[..page.len()] {
                     file.write_all_at(page, (number * PAGE) as u64)?;
                 }
             }

@@ -228,6 +228,11 @@ impl Tree {
         ino
     }
 
+    /// Gives a file a second name.
+    pub fn link(&mut self, ino: u64, parent: u64, name: &OsStr) {
+        self.change_dir(parent, DirChange::Link(name.to_owned(), ino));
+    }
+
     /// Removes an entry; answers whether it was there.
     pub fn unlink(&mut self, parent: u64, name: &OsStr) -> bool {
         let found = self.child(parent, name).is_some();
@@ -337,6 +342,28 @@ impl Tree {
         let mut state = CrashState::default();
         self.dir_after_cut(ROOT, Path::new(""), &mut || random.f64() < keep, &mut state);
         state
+    }
+
+    /// The live tree.
+    pub fn live(&self) -> CrashState {
+        let mut state = CrashState::default();
+        self.dir_live(ROOT, Path::new(""), &mut state);
+        state
+    }
+
+    fn dir_live(&self, ino: u64, path: &Path, state: &mut CrashState) {
+        let Some(Node { body: Body::Dir(dir), .. }) = self.nodes.get(&ino) else { return };
+        for (name, child) in &dir.live {
+            let Some(node) = self.nodes.get(child) else { continue };
+            let path = path.join(name);
+            match &node.body {
+                Body::File(file) => state.entries.push((path, node.mode, Some(file.live.clone()))),
+                Body::Dir(_) => {
+                    state.entries.push((path.clone(), node.mode, None));
+                    self.dir_live(*child, &path, state);
+                }
+            }
+        }
     }
 
     fn dir_after_cut(&self, ino: u64, path: &Path, keeps: &mut dyn FnMut() -> bool, state: &mut CrashState) {
