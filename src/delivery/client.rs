@@ -1,24 +1,19 @@
 //! The only place that sends HTTP to the outside: one attempt, start to end, within one deadline.
 //!
 //! A response head decides: 2xx is success, whatever becomes of the body. Redirects are not followed, bodies are not
-//! decompressed, proxies of the environment are not used. A request that may have left this machine is never sent a
-//! second time within one attempt, so a receiver sees at most one request per attempt.
+//! decompressed, proxies of the environment are not used. A receiver sees one request per attempt; only one that went out
+//! on a kept connection just as the receiver closed that is sent again, once (see `http`).
 
-use std::convert::Infallible;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper_util::client::legacy::Client as HyperClient;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -27,14 +22,12 @@ use super::connector::resolver::Names;
 use super::connector::tls::{self, Connector};
 use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
+use super::http::{Http, traffic};
 use super::{outcome, request};
 use crate::clock;
 use crate::config::Config;
 use crate::model::{Attempt, Delivery, FailReason, Webhook};
 
-/// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
-/// connection, since a request sent just then is lost and costs an attempt.
-const IDLE_MAX: Duration = Duration::from_secs(4);
 /// The most that is read of a response body, in bytes: a longer one is not worth keeping its connection for.
 const BODY_MAX: usize = 64 * 1024;
 /// The most that is held of it, in bytes: enough for the excerpt after an echo was left out, and little enough times
@@ -42,11 +35,6 @@ const BODY_MAX: usize = 64 * 1024;
 const BODY_HELD_MAX: usize = 8 * 1024;
 /// How long a response body may take once its head is there: the head has decided, the org's next delivery waits.
 const BODY_WAIT: Duration = Duration::from_secs(1);
-/// The most that a response head may take, in bytes.
-const HEAD_MAX: usize = 64 * 1024;
-/// The most headers that a response may have.
-const HEADERS_MAX: usize = 100;
-
 /// What a [`Client`] needs to know.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
@@ -111,7 +99,7 @@ pub struct Client {
 
 #[derive(Clone)]
 struct Parts {
-    http: HyperClient<Connector, Payload>,
+    http: Http,
     dial: Dial,
     connections_kept: usize,
 }
@@ -186,35 +174,32 @@ impl Parts {
     fn new(settings: ClientSettings, names: Names) -> Result<Parts, ClientError> {
         let dial = Dial::new(settings.egress, names);
         let connector = Connector::new(dial.clone(), tls::config(settings.ca_file.as_deref())?);
-        let http = HyperClient::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE_MAX)
-            .http1_max_buf_size(HEAD_MAX)
-            .http1_max_headers(HEADERS_MAX)
-            .build(connector);
+        let http = Http::new(connector);
         Ok(Parts { http, dial, connections_kept: settings.connections_kept })
     }
 
     async fn exchange(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         delivery: &Delivery,
         webhook: &Webhook,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
         let connected = Arc::new(AtomicBool::new(false));
-        let mut request =
-            request.map(|payload| Payload { rest: Some(payload), connected: connected.clone() });
         if self.dial.open() > self.connections_kept {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let response = match timeout_at(deadline, self.http.request(request)).await {
+        let response = match timeout_at(deadline, self.http.send(request, &connected)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(classify(&error, &target(&webhook.url))),
             Err(_elapsed) => return Err(timed_out(webhook, connected.load(Ordering::Relaxed))),
         };
         let status = response.status();
+        let traffic = traffic(&response);
         let body = read_start(response.into_body(), deadline).await;
+        if let Some(traffic) = traffic {
+            traffic.settle();
+        }
         let password = webhook.password.as_ref().map(crate::model::Secret::expose);
         Ok(Answer { status, excerpt: outcome::excerpt(&body, password, &delivery.payload) })
     }
@@ -258,33 +243,6 @@ async fn read_start(mut body: Incoming, deadline: Instant) -> Vec<u8> {
         }
     }
     start
-}
-
-/// A payload on its way out. Notes when it is first asked for: by then there is a connection.
-struct Payload {
-    rest: Option<Bytes>,
-    connected: Arc<AtomicBool>,
-}
-
-impl Body for Payload {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.connected.store(true, Ordering::Relaxed);
-        Poll::Ready(self.rest.take().filter(|rest| !rest.is_empty()).map(|rest| Ok(Frame::data(rest))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.rest.as_ref().is_none_or(Bytes::is_empty)
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.as_ref().map_or(0, |rest| rest.len() as u64))
-    }
 }
 
 #[cfg(test)]

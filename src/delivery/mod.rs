@@ -1,13 +1,14 @@
 //! 5. Send: one attempt of one delivery.
 //!
-//! `request` says what goes out, `guard` where it may go, `connector` makes the connection, `client` makes the
-//! attempt, `failure` names what went wrong and `outcome` what follows. Nothing here knows of queues, orgs or
-//! schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
+//! `request` says what goes out, `guard` where it may go, `connector` makes the connection, `http` sends over it,
+//! `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing here knows of queues,
+//! orgs or schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
 
 mod client;
 mod connector;
 mod failure;
 pub mod guard;
+mod http;
 pub mod outcome;
 pub mod request;
 #[cfg(test)]

@@ -96,6 +96,7 @@ fn only_delivery_sends_http_out() {
     let allowed = [
         "src/delivery/client",
         "src/delivery/connector",
+        "src/delivery/http",
         "src/delivery/tls",
         "src/cli/transport",
         "src/cli/sink",

@@ -261,32 +261,6 @@ async fn a_connection_that_ends_before_the_answer_is_a_reset() {
 }
 
 #[tokio::test]
-async fn a_kept_connection_that_breaks_under_the_request_is_one_request_too() {
-    let (sender, mut requests) = mpsc::unbounded_channel();
-    let receiver = Receiver::start(move |_, mut stream| {
-        let sender = sender.clone();
-        async move {
-            for answer in [OK, b""] {
-                let Some(request) = read_request(&mut stream).await else { return };
-                sender.send(request).unwrap();
-                stream.write_all(answer).await.unwrap();
-            }
-        }
-    })
-    .await;
-    let client = client();
-    assert_eq!(attempt(&client, &receiver.url("/")).await.error, None);
-    assert_eq!(attempt(&client, &receiver.url("/")).await.error, Some(FailReason::Reset));
-    assert_eq!(receiver.connections(), 1);
-    requests.close();
-    let mut count = 0;
-    while requests.recv().await.is_some() {
-        count += 1;
-    }
-    assert_eq!(count, 2);
-}
-
-#[tokio::test]
 async fn an_answer_nobody_asked_for_is_nobodys_answer() {
     let (sender, mut sent) = mpsc::unbounded_channel();
     let receiver = Receiver::start(move |number, mut stream| {

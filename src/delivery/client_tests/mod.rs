@@ -4,6 +4,7 @@ mod descriptors;
 mod guarded;
 mod misbehaving;
 mod over_tls;
+mod resend;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -8,13 +8,13 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 /// An authority of our own, with its certificate in a file.
-struct Authority {
+pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(super) fn new() -> Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -24,18 +24,27 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), file }
     }
 
-    fn client(&self) -> Client {
+    pub(super) fn client(&self) -> Client {
         Client::new(ClientSettings { ca_file: Some(self.file.path().to_owned()), ..settings() }).unwrap()
     }
 
     /// A receiver whose certificate is for `name` and valid in these years.
     async fn receiver(&self, name: &str, years: std::ops::Range<i32>) -> Receiver {
+        tls_receiver(self.server(name, years)).await
+    }
+
+    /// Takes TLS connections with a certificate for `name` that is valid today.
+    pub(super) fn acceptor(&self, name: &str) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::new(self.server(name, 2020..2090)))
+    }
+
+    fn server(&self, name: &str, years: std::ops::Range<i32>) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
         params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        tls_receiver(server_config(&[rustls::ALL_VERSIONS].concat(), certificate.der().to_vec(), &key)).await
+        server_config(&[rustls::ALL_VERSIONS].concat(), certificate.der().to_vec(), &key)
     }
 }
 
@@ -70,7 +79,7 @@ async fn tls_receiver(config: ServerConfig) -> Receiver {
     .await
 }
 
-async fn attempt_at(client: &Client, host: &str, receiver: &Receiver) -> Attempt {
+pub(super) async fn attempt_at(client: &Client, host: &str, receiver: &Receiver) -> Attempt {
     attempt(client, &format!("https://{host}:{}/hook?token=abc", receiver.address.port())).await
 }
 

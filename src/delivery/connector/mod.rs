@@ -6,6 +6,7 @@
 
 pub(super) mod resolver;
 pub(super) mod tls;
+pub(super) mod traffic;
 
 use std::future::Future;
 use std::io;

@@ -8,11 +8,13 @@ use std::task::{Context, Poll};
 
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_util::rt::TokioIo;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
 
+use super::traffic::Counted;
 use super::{Dial, Stream};
 use crate::delivery::client::ClientError;
 use crate::delivery::failure::ConnectError;
@@ -72,7 +74,7 @@ impl Connector {
 }
 
 impl Service<Uri> for Connector {
-    type Response = MaybeHttpsStream<Stream>;
+    type Response = TokioIo<Counted<TokioIo<MaybeHttpsStream<Stream>>>>;
     type Error = ConnectError;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, ConnectError>> + Send>>;
 
@@ -84,7 +86,10 @@ impl Service<Uri> for Connector {
         let connecting = self.https.call(target);
         Box::pin(async move {
             match tokio::time::timeout(TIMEOUT_MAX, connecting).await {
-                Ok(connected) => connected.map_err(ConnectError::from_tls),
+                Ok(connected) => {
+                    let stream = connected.map_err(ConnectError::from_tls)?;
+                    Ok(TokioIo::new(Counted::new(TokioIo::new(stream))))
+                }
                 Err(_elapsed) => Err(ConnectError::TooLong),
             }
         })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -89,6 +90,10 @@ pub struct Received {
     pub at: jiff::Timestamp,
     /// When it was answered, and with what; `None` while it is not.
     pub ended: Option<(Instant, u16)>,
+    /// Whether its connection had carried another request before it.
+    pub kept: bool,
+    /// Whether its connection was closed instead of an answer.
+    pub closed: bool,
 }
 
 impl Received {
@@ -251,7 +256,10 @@ async fn accept(listener: TcpListener, state: Arc<Mutex<State>>) {
         tokio::spawn(async move {
             let shared = state.clone();
             let (stream, watched) = twice(stream);
-            let service = hyper::service::service_fn(move |request| serve(request, shared.clone()));
+            let requests = AtomicUsize::new(0);
+            let service = hyper::service::service_fn(move |request| {
+                serve(request, shared.clone(), requests.fetch_add(1, Ordering::Relaxed) > 0)
+            });
             let connection =
                 hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             // hyper goes on with an answer that nobody waits for; here a client that is gone ends everything.
@@ -289,6 +297,7 @@ struct OnPurpose;
 async fn serve(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
+    kept: bool,
 ) -> Result<Response<Full<Bytes>>, OnPurpose> {
     let (head, body) = request.into_parts();
     state.lock().unwrap().note(&format!("head {}", head.uri.path()));
@@ -305,7 +314,8 @@ async fn serve(
         let answer = answer.or_else(|| state.usual.get(&path).cloned()).unwrap_or(Answer::Status(200));
         let answer = if let Answer::Chosen(Chooser(choose)) = answer { choose(number) } else { answer };
         let (method, headers) = (head.method.to_string(), headers.collect());
-        state.received.push(Received { number, path, method, headers, body, began, at, ended: None });
+        let (ended, closed) = (None, matches!(answer, Answer::Close));
+        state.received.push(Received { number, path, method, headers, body, began, at, ended, kept, closed });
         (number, answer)
     };
     let response = carry_out(answer).await?;

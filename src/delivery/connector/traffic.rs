@@ -1,0 +1,121 @@
+//! What a connection has carried: tells a kept connection that its receiver closed just as the next request went out
+//! from one that broke in the middle of an answer.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The bytes that one connection has brought in, after decryption. Clones count for the same connection.
+#[derive(Debug, Clone, Default)]
+pub(in crate::delivery) struct Traffic {
+    received: Arc<AtomicU64>,
+    /// `received` when the last answer was complete; 0 before that.
+    settled: Arc<AtomicU64>,
+}
+
+impl Traffic {
+    /// Notes that an answer was read to its end: whatever comes now belongs to the next request.
+    pub(in crate::delivery) fn settle(&self) {
+        self.settled.store(self.received.load(Ordering::Acquire), Ordering::Release);
+    }
+
+    /// Whether the connection has carried an answer, and nothing since.
+    pub(in crate::delivery) fn is_quiet_since_an_answer(&self) -> bool {
+        let settled = self.settled.load(Ordering::Acquire);
+        settled > 0 && settled == self.received.load(Ordering::Acquire)
+    }
+}
+
+/// A connection whose traffic is counted. Hands its [`Traffic`] to the HTTP client, which gives it back with every
+/// response and error.
+pub(in crate::delivery) struct Counted<S> {
+    stream: S,
+    traffic: Traffic,
+}
+
+impl<S> Counted<S> {
+    pub(super) fn new(stream: S) -> Counted<S> {
+        Counted { stream, traffic: Traffic::default() }
+    }
+}
+
+impl<S: Connection> Connection for Counted<S> {
+    fn connected(&self) -> Connected {
+        self.stream.connected().extra(self.traffic.clone())
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let count = buffer.filled().len().saturating_sub(before);
+        self.traffic.received.fetch_add(count as u64, Ordering::AcqRel);
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, buffer)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffers: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn quiet_means_an_answer_and_then_nothing() {
+        let (near, mut far) = tokio::io::duplex(64);
+        let mut near = Counted::new(near);
+        let traffic = near.traffic.clone();
+        assert!(!traffic.is_quiet_since_an_answer(), "nothing came yet");
+        traffic.settle();
+        assert!(!traffic.is_quiet_since_an_answer(), "an answer has at least one byte");
+        far.write_all(b"answer").await.unwrap();
+        near.read_exact(&mut [0; 6]).await.unwrap();
+        assert!(!traffic.is_quiet_since_an_answer(), "the answer may go on");
+        traffic.settle();
+        near.write_all(b"request").await.unwrap();
+        assert!(traffic.is_quiet_since_an_answer());
+        far.write_all(b"H").await.unwrap();
+        near.read_exact(&mut [0]).await.unwrap();
+        assert!(!traffic.is_quiet_since_an_answer());
+    }
+}

@@ -1,0 +1,117 @@
+//! Sends a request over a kept connection, or a new one.
+//!
+//! A receiver may close a kept connection at the very moment at which the next request is written to it: nobody's fault,
+//! and common behind load balancers. Such a request is sent once more, on a new connection, as the same attempt. Any
+//! other request is sent once.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, HeaderValue};
+use http::{Extensions, Request, Response};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::client::legacy::{Client, Error};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::connector::tls::Connector;
+use super::connector::traffic::Traffic;
+use super::failure::classify;
+use crate::model::FailReason;
+
+/// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
+/// connection, since a request sent just then may have to be sent again.
+const IDLE_MAX: Duration = Duration::from_secs(4);
+/// The most that a response head may take, in bytes.
+const HEAD_MAX: usize = 64 * 1024;
+/// The most headers that a response may have.
+const HEADERS_MAX: usize = 100;
+
+/// Sends requests with one set of settings; cheap to clone. Clones share connections.
+#[derive(Clone)]
+pub(super) struct Http {
+    kept: Client<Connector, Payload>,
+    /// Keeps no connection, so each of its requests makes one.
+    fresh: Client<Connector, Payload>,
+}
+
+impl Http {
+    pub(super) fn new(connector: Connector) -> Http {
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_MAX)
+            .http1_max_buf_size(HEAD_MAX)
+            .http1_max_headers(HEADERS_MAX);
+        let kept = builder.build(connector.clone());
+        Http { kept, fresh: builder.pool_max_idle_per_host(0).build(connector) }
+    }
+
+    /// Sends a request and waits for the head of the response. `connected` tells meanwhile whether there is a connection.
+    /// Has no deadline of its own.
+    pub(super) async fn send(
+        &self,
+        request: Request<Bytes>,
+        connected: &Arc<AtomicBool>,
+    ) -> Result<Response<Incoming>, Error> {
+        let mut again = request.clone();
+        let error = match self.kept.request(carrying(request, connected)).await {
+            Err(error) if was_closed_meanwhile(&error) => error,
+            other => return other,
+        };
+        tracing::debug!(error = %classify(&error, "the receiver").detail, "sent again on a new connection");
+        connected.store(false, Ordering::Relaxed);
+        again.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        self.fresh.request(carrying(again, connected)).await
+    }
+}
+
+/// The traffic of the connection that a response came over.
+pub(super) fn traffic(response: &Response<Incoming>) -> Option<Traffic> {
+    response.extensions().get::<Traffic>().cloned()
+}
+
+/// Whether a request was lost with a connection that had carried an answer before and not one byte since.
+fn was_closed_meanwhile(error: &Error) -> bool {
+    let mut extras = Extensions::new();
+    if let Some(connection) = error.connect_info() {
+        connection.get_extras(&mut extras);
+    }
+    extras.get::<Traffic>().is_some_and(Traffic::is_quiet_since_an_answer)
+        && classify(error, "").reason == FailReason::Reset
+}
+
+fn carrying(request: Request<Bytes>, connected: &Arc<AtomicBool>) -> Request<Payload> {
+    request.map(|payload| Payload { rest: Some(payload), connected: connected.clone() })
+}
+
+/// A payload on its way out. Notes when it is first asked for: by then there is a connection.
+struct Payload {
+    rest: Option<Bytes>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Body for Payload {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        self.connected.store(true, Ordering::Relaxed);
+        Poll::Ready(self.rest.take().filter(|rest| !rest.is_empty()).map(|rest| Ok(Frame::data(rest))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.as_ref().is_none_or(Bytes::is_empty)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.as_ref().map_or(0, |rest| rest.len() as u64))
+    }
+}
