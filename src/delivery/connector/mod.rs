@@ -4,13 +4,14 @@
 //! dialled, so nothing can change between the check and the connection. Filtering a resolver would not do: a literal
 //! never reaches it. Proxies from the environment do not exist here.
 
+mod own;
 pub(super) mod resolver;
 pub(super) mod tls;
 pub(super) mod traffic;
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,12 +30,14 @@ use tower::Service;
 use resolver::Names;
 
 use super::failure::ConnectError;
-use super::guard::{self, AddressClass, EgressPolicy, Refusal, Transport};
+use super::guard::{self, EgressPolicy, Host, Refusal, Transport};
 
 /// When one address has not answered for this long, the next one is tried beside it (RFC 8305's resolution delay).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 /// Addresses of one name that are tried; a name with more is not worth more sockets.
 const ADDRESSES_MAX: usize = 8;
+/// Addresses of one name that are looked at: a name with thousands is not worth the time either.
+const JUDGED_MAX: usize = 64;
 
 /// The connector: cheap to clone, shared by all attempts.
 #[derive(Clone)]
@@ -93,18 +96,22 @@ impl Inner {
             Transport::Plain => 80,
         });
         let host = target.host().unwrap_or_default();
-        let (found, named) = match literal(host) {
-            Some(address) => (vec![address], None),
-            None => {
-                (self.resolve(host).await?, guard::is_metadata_name(host).then_some(AddressClass::Metadata))
+        let (found, named) = match guard::read_host(host) {
+            Host::Address(address) => (vec![address], None),
+            Host::Name(name) => (self.resolve(name).await?, guard::class_of_name(name)),
+            Host::Neither => {
+                return Err(ConnectError::Resolve("it is neither a name nor an address".to_owned()));
             }
         };
         let mut first_refusal = None;
         let mut allowed = Vec::with_capacity(found.len().min(ADDRESSES_MAX));
-        for ip in found {
+        for ip in found.into_iter().take(JUDGED_MAX) {
             let address = SocketAddr::new(ip.to_canonical(), port);
-            let named = named.or_else(|| own_address(address));
-            match self.policy.check(address, transport, named) {
+            let known = match named {
+                Some(class) => Some(class),
+                None => own::class_if_own(address)?,
+            };
+            match self.policy.check(address, transport, known) {
                 Ok(()) => allowed.push(address),
                 Err(refusal) => {
                     first_refusal.get_or_insert((address.ip(), refusal));
@@ -123,50 +130,9 @@ impl Inner {
         Ok(in_turn(allowed))
     }
 
-    async fn resolve(&self, host: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        if ends_in_a_number(host) {
-            return Err(ConnectError::Resolve("it is neither a name nor an address".to_owned()));
-        }
-        self.names.lookup(host).await.map_err(|error| ConnectError::from_resolver(&error))
+    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
+        self.names.lookup(name).await.map_err(|error| ConnectError::from_resolver(&error))
     }
-}
-
-/// The address that a URL's host spells out, brackets included.
-fn literal(host: &str) -> Option<IpAddr> {
-    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => inner.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
-        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
-    }
-}
-
-/// No name ends in a number: such a host is an address in a spelling that only some resolvers understand.
-fn ends_in_a_number(host: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let last = host.rsplit('.').next().unwrap_or_default();
-    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
-    hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
-        || last.is_empty()
-        || last.bytes().all(|b| b.is_ascii_digit())
-}
-
-/// Whether a public address is one of our own interfaces: what listens there counts on the firewall in front, which a
-/// connection from inside never meets. Asks the kernel for a route; no packet is sent.
-fn own_address(address: SocketAddr) -> Option<AddressClass> {
-    if guard::classify(address.ip()) != AddressClass::Public {
-        return None;
-    }
-    is_own(address).then_some(AddressClass::Own)
-}
-
-fn is_own(address: SocketAddr) -> bool {
-    let unbound: IpAddr = match address {
-        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    };
-    // Without a route or a descriptor the connection itself fails next, with its own reason.
-    UdpSocket::bind((unbound, 0))
-        .and_then(|socket| socket.connect(address).and_then(|()| socket.local_addr()))
-        .is_ok_and(|local| local.ip() == address.ip())
 }
 
 /// IPv4 and IPv6 in turn, IPv4 first, so that half a dead network costs one short wait.
@@ -288,36 +254,9 @@ impl Write for Stream {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
-
-    #[test]
-    fn a_literal_is_read_with_and_without_brackets() {
-        assert_eq!(literal("127.0.0.1"), Some(Ipv4Addr::LOCALHOST.into()));
-        assert_eq!(literal("[::1]"), Some(Ipv6Addr::LOCALHOST.into()));
-        for not_one in ["::1", "[127.0.0.1]", "[::1", "127.1", "0x7f.1", "localhost", "[fe80::1%25eth0]", ""]
-        {
-            assert_eq!(literal(not_one), None, "{not_one}");
-        }
-    }
-
-    #[test]
-    fn odd_spellings_of_addresses_never_reach_the_resolver() {
-        for host in
-            ["127.1", "2130706433", "0x7f.1", "0x7F000001", "a.0x", "127.0.0.1.", "1.", "", ".", "x.12"]
-        {
-            assert!(ends_in_a_number(host), "{host}");
-        }
-        for host in ["localhost", "a1", "1a.example", "0x7f.example.", "example.c0m"] {
-            assert!(!ends_in_a_number(host), "{host}");
-        }
-    }
-
-    #[test]
-    fn our_own_address_is_known_as_ours() {
-        assert!(is_own("127.0.0.1:1".parse().unwrap()));
-        assert!(!is_own("8.8.8.8:1".parse().unwrap()));
-        assert_eq!(own_address("127.0.0.1:1".parse().unwrap()), None, "that is loopback, not merely ours");
-    }
 
     #[test]
     fn families_take_turns_and_many_addresses_are_cut() {

@@ -3,12 +3,17 @@
 //! Refused unless `[egress]` names them: everything that the IANA special-purpose registries keep from the public
 //! internet, the metadata services of clouds, and every IPv6 form that carries such an IPv4 address inside. An
 //! IPv4-mapped address is the IPv4 address and is judged as such; the other forms reach it through a gateway, so a
-//! rule for the IPv4 address does not open them.
+//! rule for the IPv4 address does not open them. A name is judged by what it resolves to; a few names are refused
+//! whatever they resolve to.
+//!
+//! Here is what an address is; `rules` is what `[egress]` makes of it.
+
+mod rules;
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use ipnet::{IpNet, Ipv4Net};
+pub use rules::{EgressPolicy, Refusal, Transport};
 
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,14 +100,18 @@ const METADATA_V6: [Ipv6Addr; 5] = [
     Ipv6Addr::new(0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe), // Oracle
     Ipv6Addr::new(0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42),   // Scaleway
 ];
-/// Names that metadata services go by: refused as such wherever they resolve to.
-const METADATA_NAMES: [&str; 6] = [
+/// Names that metadata services go by; what is below them counts as well.
+const METADATA_NAMES: [&str; 10] = [
     "metadata.google.internal",
     "metadata.goog",
     "metadata",
     "instance-data",
     "instance-data.ec2.internal",
     "metadata.azure.internal",
+    "metadata.cloud.ibm.com",
+    "metadata.packet.net",
+    "metadata.platformequinix.com",
+    "metadata.tencentyun.com",
 ];
 
 /// IANA's IPv4 special-purpose registry, and multicast: first match counts, no match is public.
@@ -174,7 +183,7 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
     }
     let own = classify_v6_range(address);
     // What a gateway would reach counts as much as the address itself; the stricter of the two wins.
-    embedded_v4(address).into_iter().flatten().map(classify_v4).fold(own, stricter)
+    embedded_v4(address).map(classify_v4).fold(own, stricter)
 }
 
 fn classify_v6_range(address: Ipv6Addr) -> AddressClass {
@@ -192,21 +201,32 @@ fn classify_v6_range(address: Ipv6Addr) -> AddressClass {
 }
 
 /// The IPv4 addresses that an IPv6 address may stand for, by every form that some gateway understands.
-fn embedded_v4(address: Ipv6Addr) -> [Option<Ipv4Addr>; 2] {
+fn embedded_v4(address: Ipv6Addr) -> impl Iterator<Item = Ipv4Addr> {
     let v4 = |high: u16, low: u16| Some(Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
-    // Of two readings, one of 0.x.x.x is not the one that was meant.
-    let meant = |forms: [Option<Ipv4Addr>; 2]| forms.map(|form| form.filter(|v4| v4.to_bits() >> 24 != 0));
-    match address.segments() {
+    // Of several readings, one of 0.x.x.x is not the one that was meant.
+    let meant = |forms: [Option<Ipv4Addr>; 4]| forms.map(|form| form.filter(|v4| v4.to_bits() >> 24 != 0));
+    let by_prefix = match address.segments() {
         // IPv4-compatible, IPv4-translated, NAT64's well-known prefix, 6to4.
         [0, 0, 0, 0, 0 | 0xffff, 0, high, low]
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low]
-        | [0x2002, high, low, ..] => [v4(high, low), None],
-        // NAT64 with a local prefix of 96 bits, or of 48 (RFC 6052 leaves octet 8 empty in between).
-        [0x64, 0xff9b, 1, a, b, c, high, low] => meant([v4(high, low), v4(a, b << 8 | c >> 8)]),
+        | [0x2002, high, low, ..] => [v4(high, low), None, None, None],
+        // NAT64 with a local prefix of 96, 48, 56 or 64 bits (RFC 6052 leaves octet 8 empty in between).
+        [0x64, 0xff9b, 1, a, b, c, high, low] => meant([
+            v4(high, low),
+            v4(a, b << 8 | c >> 8),
+            v4(a << 8 | b & 0xff, c),
+            v4(b << 8 | c >> 8, c << 8 | high >> 8),
+        ]),
         // Teredo: the server, and the client with its bits flipped.
-        [0x2001, 0, a, b, _, _, high, low] => meant([v4(a, b), v4(!high, !low)]),
-        _ => [None, None],
-    }
+        [0x2001, 0, a, b, _, _, high, low] => meant([v4(a, b), v4(!high, !low), None, None]),
+        _ => [None; 4],
+    };
+    // ISATAP, below any prefix.
+    let by_interface = match address.segments() {
+        [.., 0 | 0x200, 0x5efe, high, low] => v4(high, low),
+        _ => None,
+    };
+    by_prefix.into_iter().chain([by_interface]).flatten()
 }
 
 /// The class that is harder to open.
@@ -219,155 +239,53 @@ fn stricter(one: AddressClass, other: AddressClass) -> AddressClass {
     if rank(other) > rank(one) { other } else { one }
 }
 
-/// Whether a host name is one that a cloud's metadata service answers to.
+/// What a URL's host is, before anyone is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Host<'a> {
+    /// An address, spelled out.
+    Address(IpAddr),
+    /// A name to be resolved.
+    Name(&'a str),
+    /// An address in a spelling that only some resolvers understand. No name ends in a number.
+    Neither,
+}
+
+/// Reads the host of a URI, brackets included.
 #[must_use]
-pub fn is_metadata_name(host: &str) -> bool {
+pub fn read_host(host: &str) -> Host<'_> {
+    let literal = match host.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').and_then(|inner| inner.parse().ok()).map(IpAddr::V6),
+        None => host.parse().ok().map(IpAddr::V4),
+    };
+    match literal {
+        Some(address) => Host::Address(address),
+        None if host.contains(['[', ']', ':']) || ends_in_a_number(host) => Host::Neither,
+        None => Host::Name(host),
+    }
+}
+
+fn ends_in_a_number(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
-    METADATA_NAMES.iter().any(|name| name.eq_ignore_ascii_case(host))
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let hex = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
+    hex.is_some_and(|digits| digits.bytes().all(|b| b.is_ascii_hexdigit()))
+        || last.is_empty()
+        || last.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// How a connection would be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Plain `http://`.
-    Plain,
-    /// `https://`.
-    Tls,
-}
-
-/// Why an address is not dialled.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
-    /// It is not public and no rule names it.
-    Address(AddressClass),
-    /// It may be dialled, but not with plain http.
-    PlainHttp,
-}
-
-/// A range of addresses, on one port or all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Rule {
-    net: IpNet,
-    port: Option<u16>,
-}
-
-impl Rule {
-    fn covers(&self, address: SocketAddr, class: AddressClass) -> bool {
-        let wide_enough = !class.needs_single_address() || is_single(self.net);
-        wide_enough && self.port.is_none_or(|port| port == address.port()) && self.net.contains(&address.ip())
-    }
-}
-
-fn is_single(net: IpNet) -> bool {
-    net.prefix_len() == net.max_prefix_len()
-}
-
-/// `[egress]`: what may be dialled beyond the public internet.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EgressPolicy {
-    allow: Vec<Rule>,
-    allow_http: Vec<Rule>,
-}
-
-impl EgressPolicy {
-    /// Reads the two lists of `[egress]`: CIDR ranges or single addresses, each with an optional port.
-    ///
-    /// # Errors
-    /// The key at fault (`allow` or `allow_http`) and a sentence that says what would be right.
-    pub fn parse(allow: &[String], allow_http: &[String]) -> Result<EgressPolicy, (&'static str, String)> {
-        let rules = |field: &'static str, texts: &[String]| -> Result<Vec<Rule>, (&'static str, String)> {
-            texts.iter().map(|text| parse_rule(text).map_err(|message| (field, message))).collect()
-        };
-        Ok(EgressPolicy { allow: rules("allow", allow)?, allow_http: rules("allow_http", allow_http)? })
-    }
-
-    /// Whether this very address may be dialled. `named` is what the host name alone makes of it, if anything.
-    pub fn check(
-        &self,
-        address: SocketAddr,
-        transport: Transport,
-        named: Option<AddressClass>,
-    ) -> Result<(), Refusal> {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        let class = named.unwrap_or_else(|| classify(address.ip()));
-        let covers = |rules: &[Rule]| rules.iter().any(|rule| rule.covers(address, class));
-        let allowed = covers(&self.allow);
-        let http_allowed = covers(&self.allow_http);
-        if class != AddressClass::Public && !allowed && !http_allowed {
-            return Err(Refusal::Address(class));
-        }
-        // Plain http on this machine's loopback crosses no network, so the rule that opens it is enough.
-        let http = http_allowed || (allowed && class == AddressClass::Loopback);
-        if transport == Transport::Plain && !http { Err(Refusal::PlainHttp) } else { Ok(()) }
-    }
-}
-
-/// Reads `10.0.0.0/8`, `192.168.7.9/32:8443`, `fd00::1/128:8443` (brackets as you like), `127.0.0.1`, `127.0.0.1:8080`
-/// or `[::1]:8080`.
-fn parse_rule(text: &str) -> Result<Rule, String> {
-    let shown = text.escape_debug();
-    let invalid = || {
-        format!(
-            "\"{shown}\" is not an address range: write for example \"10.0.0.0/8\" or \"192.168.7.9/32:8443\""
-        )
+/// What a name alone says of the addresses it resolves to, whatever they are: this machine, or a metadata service.
+#[must_use]
+pub fn class_of_name(host: &str) -> Option<AddressClass> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let is_or_is_below = |name: &str| {
+        let (rest, end) = host.split_at_checked(host.len().wrapping_sub(name.len())).unwrap_or(("x", ""));
+        end.eq_ignore_ascii_case(name) && (rest.is_empty() || rest.ends_with('.'))
     };
-    let (net, port) = split_rule(text).ok_or_else(invalid)?;
-    if port == Some(0) {
-        return Err(format!("\"{shown}\": the port must be 1 to 65535"));
+    if is_or_is_below("localhost") {
+        return Some(AddressClass::Loopback);
     }
-    if net.trunc() != net {
-        return Err(format!("\"{shown}\" has bits beyond its prefix: write \"{}\"", net.trunc()));
-    }
-    let net = unmap(net);
-    let class = classify(net.network());
-    let inside = class.needs_single_address() && same_class_throughout(net, class);
-    if inside && !is_single(net) {
-        return Err(format!("\"{shown}\" is {class}: such addresses are allowed one by one, as /32 or /128"));
-    }
-    Ok(Rule { net, port })
-}
-
-/// Whether a range lies within one of the ranges that are only opened address by address; a wider one that contains
-/// such a range is fine and does not open it.
-fn same_class_throughout(net: IpNet, class: AddressClass) -> bool {
-    classify(net.broadcast()) == class
-}
-
-fn split_rule(text: &str) -> Option<(IpNet, Option<u16>)> {
-    let port = |text: &str| -> Option<u16> {
-        if text.bytes().all(|b| b.is_ascii_digit()) { text.parse().ok() } else { None }
-    };
-    if let Some((address, rest)) = text.split_once('/') {
-        let (prefix, port) = match rest.split_once(':') {
-            Some((prefix, text)) => (prefix, Some(port(text)?)),
-            None => (rest, None),
-        };
-        if !prefix.bytes().all(|b| b.is_ascii_digit()) {
-            return None;
-        }
-        let bare = address.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(address);
-        return Some((IpNet::new(bare.parse().ok()?, prefix.parse().ok()?).ok()?, port));
-    }
-    if let Ok(address) = text.parse::<IpAddr>() {
-        return Some((address.into(), None));
-    }
-    let address: SocketAddr = text.parse().ok()?;
-    Some((address.ip().into(), Some(address.port())))
-}
-
-/// A range of IPv4-mapped addresses is the IPv4 range.
-fn unmap(net: IpNet) -> IpNet {
-    match net {
-        IpNet::V6(v6) => v6
-            .network()
-            .to_ipv4_mapped()
-            .zip(v6.prefix_len().checked_sub(96))
-            .and_then(|(address, prefix)| Ipv4Net::new(address, prefix).ok())
-            .map_or(net, IpNet::V4),
-        IpNet::V4(_) => net,
-    }
+    METADATA_NAMES.iter().any(|name| is_or_is_below(name)).then_some(AddressClass::Metadata)
 }
 
 #[cfg(test)]
-#[path = "guard_tests.rs"]
 mod tests;
