@@ -118,6 +118,45 @@ async fn no_spelling_of_a_refused_address_is_dialled() {
     assert_eq!(client.connections(), 0);
 }
 
+/// Names that only a hosts file has.
+fn hosts(lines: &str) -> Names {
+    let mut hosts = Hosts::default();
+    hosts.read_hosts_conf(lines.as_bytes()).unwrap();
+    Names::new(hosts, ResolverConfig::default(), ResolverOpts::default()).unwrap()
+}
+
+#[tokio::test]
+async fn no_name_of_a_refused_address_is_dialled() {
+    let (port, seen) = trap().await;
+    let special = "127.0.0.1 four\n::1 six\n0.0.0.0 any\n:: any-six\n::ffff:127.0.0.1 mapped\n127.9.9.9 far\n\
+        64:ff9b::7f00:1 nat\n2002:7f00:1:: sixtofour\n10.0.0.1 private\n169.254.169.254 cloud\nfe80::1 link\n\
+        127.0.0.1 both\n::1 both\n8.8.8.8 localhost\n8.8.8.8 sub.localhost\n8.8.8.8 metadata\n8.8.8.8 x.metadata.goog\n";
+    let client = client_with(EgressPolicy::default(), hosts(special));
+    for line in special.lines() {
+        let (_, name) = line.split_once(' ').unwrap();
+        for name in [name.to_owned(), name.to_uppercase(), format!("{name}.")] {
+            for scheme in ["http", "https"] {
+                let made = attempt(&client, &format!("{scheme}://{name}:{port}/")).await;
+                let failed = (made.status, made.error);
+                assert_eq!(failed, (None, Some(FailReason::AddressNotAllowed)), "{name}: {made:?}");
+            }
+        }
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 0, "nothing was dialled");
+}
+
+#[tokio::test]
+async fn an_allowed_address_that_hangs_is_no_way_to_a_refused_one() {
+    // Refused while its neighbour neither answers nor fails: 250 ms on, the next address would be dialled.
+    let (port, seen) = trap().await;
+    let names = name_server(&[&[[192, 0, 2, 1], [127, 0, 0, 1]]], &[]).await;
+    let client = client_with(policy(&["192.0.2.0/24"], &[]), names);
+    let made =
+        attempt_within(&client, &format!("https://mixed.example:{port}/"), Duration::from_secs(1)).await;
+    assert!(matches!(made.error, Some(FailReason::Timeout | FailReason::Connect)), "{made:?}");
+    assert_eq!(seen.load(Ordering::SeqCst), 0);
+}
+
 #[tokio::test]
 async fn an_allowed_port_is_the_only_one() {
     let (port, seen) = trap().await;
@@ -241,6 +280,23 @@ async fn without_name_servers_a_name_is_a_dns_failure() {
     let names = Names::new(Hosts::default(), ResolverConfig::default(), ResolverOpts::default()).unwrap();
     let made = attempt(&client_with(EgressPolicy::default(), names), "https://a.example/").await;
     assert_eq!(made.error, Some(FailReason::Dns), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_kept_connection_ends_with_the_policy_that_allowed_it() {
+    let (receiver, mut requests) = Receiver::answering(OK).await;
+    let client = client();
+    let url = receiver.url("/");
+    assert_eq!(attempt(&client, &url).await.error, None);
+    assert_eq!(client.connections(), 1, "it is kept");
+    client.replace(ClientSettings::default()).unwrap();
+    let made = attempt(&client, &url).await;
+    assert_eq!(made.error, Some(FailReason::AddressNotAllowed), "{made:?}");
+    client.replace(settings()).unwrap();
+    assert_eq!(attempt(&client, &url).await.error, None);
+    assert_eq!(receiver.connections(), 2, "the first connection was not used again");
+    assert!(requests.recv().await.is_some() && requests.recv().await.is_some());
+    assert!(requests.try_recv().is_err(), "what was refused was not sent");
 }
 
 #[tokio::test]
