@@ -64,6 +64,10 @@ kinds! {
     UnknownOrg = "unknown-org", NOT_FOUND, "There is no such org";
     /// The webhook is not there.
     UnknownWebhook = "unknown-webhook", NOT_FOUND, "There is no such webhook";
+    /// The client is not there.
+    UnknownClient = "unknown-client", NOT_FOUND, "There is no such client";
+    /// Webhooks use the client, and the caller did not say to delete them with it.
+    ClientInUse = "client-in-use", CONFLICT, "Webhooks use the client";
     /// The dead letter is not there.
     UnknownDeadLetter = "unknown-dead-letter", NOT_FOUND, "There is no such dead letter";
     /// An event's id that several dead letters share.
@@ -195,6 +199,13 @@ impl From<Refused> for Problem {
         match refused {
             Refused::UnknownOrg => Problem::new(Kind::UnknownOrg, detail),
             Refused::UnknownWebhook => Problem::new(Kind::UnknownWebhook, detail),
+            Refused::UnknownClient => Problem::new(Kind::UnknownClient, detail),
+            Refused::ClientInUse(_) => Problem::new(
+                Kind::ClientInUse,
+                format!(
+                    "{detail}: delete them first, or the client with ?cascade=true (--cascade on the command line)"
+                ),
+            ),
             Refused::UnknownDeadLetter => Problem::new(Kind::UnknownDeadLetter, detail),
             Refused::IdReused => {
                 Problem { field: Some("/id".into()), ..Problem::new(Kind::IdReused, detail) }

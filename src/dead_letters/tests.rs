@@ -1,12 +1,11 @@
 //! Runs over more dead letters than one step takes, on a real queue in a temporary directory.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{Event, OrgSettings, Retry, Webhook};
+use crate::model::{Event, OrgSettings, Target, UrlTemplate, Webhook};
 use crate::queue::{Append, MasterKey, StoreOptions};
 
 /// An org `acme` with this many dead letters, given up one millisecond after the other from 1.
@@ -30,18 +29,8 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         created_at: at,
         updated_at: at,
     };
-    let webhook = Webhook {
-        id: "orders".parse().unwrap(),
-        url: "https://example.com/".parse().unwrap(),
-        events: vec!["*".parse().unwrap()],
-        password: None,
-        retry: Retry::default(),
-        timeout: Duration::from_secs(1),
-        enabled: true,
-        description: String::new(),
-        created_at: at,
-        updated_at: at,
-    };
+    let target = Target::Url(UrlTemplate::fixed("https://example.com/"));
+    let webhook = Webhook::new("orders".parse().unwrap(), target, at);
     let acme = "acme".parse().unwrap();
     queue.put_org("acme".parse().unwrap(), settings).await.unwrap();
     queue.put_webhook(&acme, webhook).await.unwrap();

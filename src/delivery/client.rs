@@ -11,11 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
-use url::Url;
 
 use super::connector::Dial;
 use super::connector::resolver::Names;
@@ -23,10 +22,11 @@ use super::connector::tls::{self, Connector};
 use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
 use super::http::{Http, traffic};
+use super::template::Addressed;
 use super::{outcome, request};
 use crate::clock;
 use crate::config::Config;
-use crate::model::{Attempt, Delivery, FailReason, Webhook};
+use crate::model::{Attempt, FailReason, Webhook};
 
 /// The most that is read of a response body, in bytes: a longer one is not worth keeping its connection for.
 const BODY_MAX: usize = 64 * 1024;
@@ -110,9 +110,19 @@ impl std::fmt::Debug for Client {
     }
 }
 
+/// An attempt that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Made {
+    /// What came of it.
+    pub attempt: Attempt,
+    /// How long the receiver asked to be left alone, if it answered 429 or 503 and said so.
+    pub retry_after: Option<Duration>,
+}
+
 /// What came back.
 struct Answer {
     status: StatusCode,
+    retry_after: Option<Duration>,
     excerpt: String,
 }
 
@@ -151,22 +161,27 @@ impl Client {
 
     /// Makes attempt `number` of a delivery. Never fails as such: what went wrong is in the [`Attempt`]. Takes at most
     /// the webhook's timeout. Dropping the future breaks the connection off.
-    pub async fn attempt(&self, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+    pub async fn attempt(&self, addressed: &Addressed<'_>, number: u32) -> Made {
+        let webhook = addressed.webhook;
         let at = clock::now();
         let started = Instant::now();
-        let made = match request::build(delivery, webhook, number, at) {
-            Ok(request) => self.parts().exchange(request, delivery, webhook, started + webhook.timeout).await,
+        let made = match request::build(addressed, number, at) {
+            Ok(request) => self.parts().exchange(request, addressed, started + webhook.timeout).await,
             Err(invalid) => Err(Failure::new(FailReason::Local, invalid.to_string())),
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let (status, error, detail, excerpt) = match made {
-            Ok(Answer { status, excerpt }) => match outcome::judge_status(status.as_u16()) {
-                None => (Some(status.as_u16()), None, String::new(), excerpt),
-                Some((reason, detail)) => (Some(status.as_u16()), Some(reason), detail, excerpt),
-            },
-            Err(Failure { reason, detail }) => (None, Some(reason), outcome::detail(&detail), String::new()),
+        let (status, error, detail, excerpt, retry_after) = match made {
+            Ok(Answer { status, retry_after, excerpt }) => {
+                let judged = outcome::judge_status(status.as_u16());
+                let (error, detail) =
+                    judged.map_or((None, String::new()), |(reason, detail)| (Some(reason), detail));
+                (Some(status.as_u16()), error, detail, excerpt, retry_after)
+            }
+            Err(Failure { reason, detail }) => {
+                (None, Some(reason), outcome::detail(&detail), String::new(), None)
+            }
         };
-        Attempt { number, at, duration_ms, status, error, detail, excerpt }
+        Made { attempt: Attempt { number, at, duration_ms, status, error, detail, excerpt }, retry_after }
     }
 }
 
@@ -181,40 +196,43 @@ impl Parts {
     async fn exchange(
         &self,
         mut request: Request<Bytes>,
-        delivery: &Delivery,
-        webhook: &Webhook,
+        addressed: &Addressed<'_>,
         deadline: Instant,
     ) -> Result<Answer, Failure> {
+        let target = target(&addressed.uri);
         let connected = Arc::new(AtomicBool::new(false));
         if self.dial.open() > self.connections_kept {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         let response = match timeout_at(deadline, self.http.send(request, &connected)).await {
             Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(classify(&error, &target(&webhook.url))),
-            Err(_elapsed) => return Err(timed_out(webhook, connected.load(Ordering::Relaxed))),
+            Ok(Err(error)) => return Err(classify(&error, &target)),
+            Err(_elapsed) => {
+                return Err(timed_out(addressed.webhook, &target, connected.load(Ordering::Relaxed)));
+            }
         };
         let status = response.status();
+        let retry_after = outcome::retry_after(status.as_u16(), response.headers(), clock::now());
         let traffic = traffic(&response);
         let body = read_start(response.into_body(), deadline).await;
         if let Some(traffic) = traffic {
             traffic.settle();
         }
-        let password = webhook.password.as_ref().map(crate::model::Secret::expose);
-        Ok(Answer { status, excerpt: outcome::excerpt(&body, password, &delivery.payload) })
+        let password = addressed.webhook.password.as_ref().map(crate::model::Secret::expose);
+        let excerpt = outcome::excerpt(&body, password, &addressed.delivery.payload);
+        Ok(Answer { status, retry_after, excerpt })
     }
 }
 
 /// `scheme://host:port`, all that a failure says of a URL.
-fn target(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or_default();
-    format!("{}://{host}:{port}", url.scheme())
+fn target(uri: &Uri) -> String {
+    let scheme = uri.scheme_str().unwrap_or_default();
+    let port = uri.port_u16().unwrap_or(if scheme == "https" { 443 } else { 80 });
+    format!("{scheme}://{}:{port}", uri.host().unwrap_or_default())
 }
 
-fn timed_out(webhook: &Webhook, connected: bool) -> Failure {
+fn timed_out(webhook: &Webhook, target: &str, connected: bool) -> Failure {
     let limit = crate::model::format_duration(webhook.timeout);
-    let target = target(&webhook.url);
     Failure::new(
         FailReason::Timeout,
         if connected {

@@ -1,8 +1,8 @@
 //! 5. Send: one attempt of one delivery.
 //!
-//! `request` says what goes out, `guard` where it may go, `connector` makes the connection, `http` sends over it,
-//! `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing here knows of queues,
-//! orgs or schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
+//! `template` says where it goes, `request` what goes out, `guard` where it may go, `connector` makes the connection,
+//! `http` sends over it, `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing
+//! here knows of queues, orgs or schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
 
 mod client;
 mod connector;
@@ -11,10 +11,12 @@ pub mod guard;
 mod http;
 pub mod outcome;
 pub mod request;
+pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use client::{Client, ClientError, ClientSettings};
+pub use client::{Client, ClientError, ClientSettings, Made};
 pub use guard::EgressPolicy;
 pub use outcome::judge;
 pub use request::{check_password, check_url};
+pub use template::{Addressed, address};

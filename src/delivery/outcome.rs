@@ -1,9 +1,13 @@
 //! What follows from an attempt, and what is kept of an answer. PURE: values in, values out.
 
 use std::fmt::Write as _;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
-use crate::model::{Attempt, DeadReason, FailReason, Outcome, Retry, UnixMs};
+use http::HeaderMap;
+use http::header::RETRY_AFTER;
+
+use super::Made;
+use crate::model::{DeadReason, FailReason, OnExhausted, Outcome, UnixMs, Webhook};
 
 /// What is kept of a response body, in bytes after escaping.
 pub const EXCERPT_MAX: usize = 1024;
@@ -14,16 +18,38 @@ const ECHO_MIN: usize = 8;
 /// How many characters of a payload are looked for in an answer.
 const ECHO_PROBE: usize = 64;
 
-/// Decides what becomes of the delivery. `wait` is the backoff after this attempt, which ended at `ended_at`.
+/// Decides what becomes of the delivery. `wait` is the backoff after this attempt, which ended at `ended_at`; a receiver
+/// that asked to be left alone for longer gets that, within the webhook's bound.
 #[must_use]
-pub fn judge(attempt: &Attempt, retry: &Retry, ended_at: UnixMs, wait: Duration) -> Outcome {
-    if attempt.error.is_none() {
-        Outcome::Delivered
-    } else if attempt.number >= retry.attempts {
-        Outcome::Dead { reason: DeadReason::AttemptsExhausted }
-    } else {
-        Outcome::Retry { not_before: ended_at.plus(wait) }
+pub fn judge(made: &Made, webhook: &Webhook, ended_at: UnixMs, wait: Duration) -> Outcome {
+    if made.attempt.error.is_none() {
+        return Outcome::Delivered;
     }
+    if made.attempt.number < webhook.retry.attempts {
+        let asked = made.retry_after.unwrap_or_default().min(webhook.retry_after_max);
+        return Outcome::Retry { not_before: ended_at.plus(wait.max(asked)) };
+    }
+    match webhook.retry.on_exhausted {
+        OnExhausted::Advance => Outcome::Dead { reason: DeadReason::AttemptsExhausted },
+        OnExhausted::Hold => Outcome::Hold,
+    }
+}
+
+/// How long a 429 or 503 asks to be left alone: `Retry-After` in seconds or as a date (RFC 9110, 10.2.3), seen at `now`.
+/// A date that has passed asks for nothing; what is neither is ignored.
+#[must_use]
+pub fn retry_after(status: u16, headers: &HeaderMap, now: UnixMs) -> Option<Duration> {
+    if !matches!(status, 429 | 503) {
+        return None;
+    }
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
+        // More digits than a number has mean longer than anyone waits.
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::MAX)));
+    }
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let now_ms = u64::try_from(now.0).unwrap_or(0);
+    Some(at.saturating_sub(Duration::from_millis(now_ms)))
 }
 
 /// What a response status says: `None` for the 2xx that mean success, else the reason and a sentence.
@@ -133,24 +159,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::testing::webhook;
+    use crate::model::{Attempt, Retry};
 
-    fn attempt(number: u32, error: Option<FailReason>) -> Attempt {
-        Attempt {
-            number,
-            at: UnixMs(0),
-            duration_ms: 5,
-            status: None,
-            error,
-            detail: String::new(),
-            excerpt: String::new(),
-        }
+    fn made(number: u32, error: Option<FailReason>, retry_after: Option<Duration>) -> Made {
+        let (detail, excerpt) = (String::new(), String::new());
+        let attempt = Attempt { number, at: UnixMs(0), duration_ms: 5, status: None, error, detail, excerpt };
+        Made { attempt, retry_after }
+    }
+
+    fn three_attempts() -> Webhook {
+        let retry = Retry { attempts: 3, ..Retry::default() };
+        Webhook { retry, ..webhook("https://a.example/") }
     }
 
     #[test]
     fn success_ends_it_failure_waits_and_the_last_failure_is_the_end() {
-        let retry = Retry { attempts: 3, ..Retry::default() };
-        let judge =
-            |number, error| judge(&attempt(number, error), &retry, UnixMs(1_000), Duration::from_millis(400));
+        let webhook = three_attempts();
+        let wait = Duration::from_millis(400);
+        let judge = |number, error| judge(&made(number, error, None), &webhook, UnixMs(1_000), wait);
         assert_eq!(judge(1, None), Outcome::Delivered);
         assert_eq!(judge(3, None), Outcome::Delivered);
         let failed = Some(FailReason::Timeout);
@@ -159,6 +186,57 @@ mod tests {
         assert_eq!(judge(3, failed), Outcome::Dead { reason: DeadReason::AttemptsExhausted });
         // The number of attempts was lowered while it waited.
         assert_eq!(judge(7, failed), Outcome::Dead { reason: DeadReason::AttemptsExhausted });
+    }
+
+    #[test]
+    fn a_held_delivery_is_not_given_up() {
+        let mut webhook = three_attempts();
+        webhook.retry.on_exhausted = OnExhausted::Hold;
+        let failed = |number| made(number, Some(FailReason::Status), None);
+        assert_eq!(judge(&failed(3), &webhook, UnixMs(0), Duration::ZERO), Outcome::Hold);
+        assert_eq!(judge(&failed(4), &webhook, UnixMs(0), Duration::ZERO), Outcome::Hold);
+        assert_eq!(judge(&made(4, None, None), &webhook, UnixMs(0), Duration::ZERO), Outcome::Delivered);
+    }
+
+    #[test]
+    fn a_receiver_may_lengthen_a_wait_within_bounds_and_never_shorten_it() {
+        let mut webhook = three_attempts();
+        let mut not_before = |asked_s, max_s| {
+            webhook.retry_after_max = Duration::from_secs(max_s);
+            let made = made(1, Some(FailReason::Status), Some(Duration::from_secs(asked_s)));
+            match judge(&made, &webhook, UnixMs(1_000), Duration::from_secs(5)) {
+                Outcome::Retry { not_before } => not_before.0,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(not_before(30, 60), 31_000);
+        assert_eq!(not_before(3, 60), 6_000);
+        assert_eq!(not_before(u64::MAX, 60), 61_000);
+        assert_eq!(not_before(30, 0), 6_000, "zero ignores it");
+    }
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let asked = |status, value: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, http::HeaderValue::from_bytes(value).unwrap());
+            // 1994-11-06T08:49:37Z
+            retry_after(status, &headers, UnixMs(784_111_777_000))
+        };
+        let s = |s| Some(Duration::from_secs(s));
+        assert_eq!(asked(429, b"120"), s(120));
+        assert_eq!(asked(503, b" 0 "), s(0));
+        assert_eq!(asked(503, b"99999999999999999999999"), s(u64::MAX));
+        assert_eq!(asked(503, b"Sun, 06 Nov 1994 08:50:37 GMT"), s(60));
+        assert_eq!(asked(503, b"Sunday, 06-Nov-94 08:50:37 GMT"), s(60));
+        assert_eq!(asked(503, b"Sun Nov  6 08:50:37 1994"), s(60));
+        assert_eq!(asked(503, b"Sun, 06 Nov 1994 08:48:37 GMT"), s(0), "it has passed");
+        assert!(asked(503, b"Fri, 31 Dec 9999 23:59:59 GMT").unwrap() > Duration::from_secs(1 << 37));
+        for nonsense in [&b"-1"[..], b"1.5", b"soon", b"", b"+5", b"\xff", b"Thu, 99 Nov 1994 08:48:37 GMT"] {
+            assert_eq!(asked(503, nonsense), None, "{nonsense:?}");
+        }
+        assert_eq!(asked(500, b"120"), None);
+        assert_eq!(asked(200, b"120"), None);
     }
 
     #[test]

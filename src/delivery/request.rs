@@ -5,7 +5,8 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVa
 use http::{Method, Request, Uri};
 use url::Url;
 
-use crate::model::{Delivery, Secret, UnixMs, Webhook};
+use super::template::Addressed;
+use crate::model::{Method as Asks, Secret, UnixMs};
 
 /// The event's id, the same on every attempt and redrive.
 pub const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
@@ -27,9 +28,6 @@ const HEADER_COUNT: usize = 12;
 /// Why no request can be made of a webhook. Saving it should have been refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidWebhook {
-    /// The URL has no form that HTTP can carry.
-    #[error("the webhook's url cannot be sent in a request")]
-    Url,
     /// The password has characters that no header can carry.
     #[error("the webhook's password has characters that a header cannot carry")]
     Password,
@@ -38,13 +36,9 @@ pub enum InvalidWebhook {
 /// The request of attempt `number`, made at `at`. `host` is added where it is written.
 ///
 /// # Errors
-/// [`InvalidWebhook`] if the webhook was saved without [`check_url`] and [`check_password`].
-pub fn build(
-    delivery: &Delivery,
-    webhook: &Webhook,
-    number: u32,
-    at: UnixMs,
-) -> Result<Request<Bytes>, InvalidWebhook> {
+/// [`InvalidWebhook`] if the webhook was saved without [`check_password`].
+pub fn build(addressed: &Addressed<'_>, number: u32, at: UnixMs) -> Result<Request<Bytes>, InvalidWebhook> {
+    let Addressed { delivery, webhook, uri, .. } = addressed;
     let mut headers = HeaderMap::with_capacity(HEADER_COUNT);
     headers.insert(CONTENT_TYPE, JSON);
     headers.insert(CONTENT_LENGTH, HeaderValue::from(delivery.payload.len()));
@@ -60,8 +54,14 @@ pub fn build(
         headers.insert(PASSWORD, password_value(password).ok_or(InvalidWebhook::Password)?);
     }
     let mut request = Request::new(delivery.payload.clone());
-    *request.method_mut() = Method::POST;
-    *request.uri_mut() = uri(&webhook.url).ok_or(InvalidWebhook::Url)?;
+    *request.method_mut() = match webhook.method {
+        Asks::Get => Method::GET,
+        Asks::Post => Method::POST,
+        Asks::Put => Method::PUT,
+        Asks::Patch => Method::PATCH,
+        Asks::Delete => Method::DELETE,
+    };
+    *request.uri_mut() = uri.clone();
     *request.headers_mut() = headers;
     Ok(request)
 }
@@ -124,6 +124,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::delivery::template::address;
     use crate::delivery::testing::{delivery, webhook};
 
     #[test]
@@ -131,7 +132,8 @@ mod tests {
         let mut webhook = webhook("https://hooks.example.com/in?x=1");
         webhook.password = Some(Secret::new("s3cret".into()));
         let delivery = delivery(7, "evt_1", br#"{"a" : 1}"#);
-        let request = build(&delivery, &webhook, 3, UnixMs(1_700_000_000_999)).unwrap();
+        let addressed = address(&delivery, &webhook, None).unwrap();
+        let request = build(&addressed, 3, UnixMs(1_700_000_000_999)).unwrap();
         assert_eq!(request.method(), Method::POST);
         assert_eq!(request.uri(), "https://hooks.example.com/in?x=1");
         assert_eq!(request.body().as_ref(), br#"{"a" : 1}"#);
@@ -156,7 +158,8 @@ mod tests {
 
     #[test]
     fn without_a_password_no_header_is_sent() {
-        let request = build(&delivery(1, "e", b"{}"), &webhook("https://a.example/"), 1, UnixMs(0)).unwrap();
+        let (delivery, webhook) = (delivery(1, "e", b"{}"), webhook("https://a.example/"));
+        let request = build(&address(&delivery, &webhook, None).unwrap(), 1, UnixMs(0)).unwrap();
         assert!(!request.headers().contains_key(PASSWORD));
         assert_eq!(request.headers()[WEBHOOK_TIMESTAMP], "0");
     }

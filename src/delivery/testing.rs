@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use url::Url;
 
-use crate::model::{Delivery, Retry, Sequence, UnixMs, Webhook};
+use super::{Client, address};
+use crate::model::{Attempt, Delivery, Sequence, Target, UnixMs, UrlTemplate, Webhook};
 
 pub(crate) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
     Delivery {
@@ -22,16 +23,11 @@ pub(crate) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
 }
 
 pub(crate) fn webhook(url: &str) -> Webhook {
-    Webhook {
-        id: "orders".parse().unwrap(),
-        url: Url::parse(url).unwrap(),
-        events: Vec::new(),
-        password: None,
-        retry: Retry::default(),
-        timeout: Duration::from_secs(20),
-        enabled: true,
-        description: String::new(),
-        created_at: UnixMs(0),
-        updated_at: UnixMs(0),
-    }
+    let target = Target::Url(UrlTemplate::fixed(Url::parse(url).unwrap().as_str()));
+    Webhook { timeout: Duration::from_secs(20), ..Webhook::new("orders".parse().unwrap(), target, UnixMs(0)) }
+}
+
+/// An attempt of a webhook without a client.
+pub(crate) async fn attempt(client: &Client, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+    client.attempt(&address(delivery, webhook, None).unwrap(), number).await.attempt
 }

@@ -50,7 +50,7 @@ pub fn accept(
     accepted_at: UnixMs,
 ) -> Result<Append, NotEntitled> {
     entitlement.check(org)?;
-    let wanted = org.webhooks.values().filter(|webhook| webhook.wants(&event.event_type));
+    let wanted = org.webhooks.values().filter(|webhook| webhook.wants(&event.event_type, &event.attributes));
     let webhooks = wanted.map(|webhook| webhook.id.clone()).collect();
     Ok(Append { org: org.clone(), event, webhooks, accepted_at })
 }
@@ -60,20 +60,14 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{OrgNumber, OrgSettings, Retry, TIMEOUT_DEFAULT, Webhook};
+    use crate::model::{OrgNumber, OrgSettings, Target, UrlTemplate, Webhook};
 
     fn webhook(id: &str, events: &[&str], enabled: bool) -> Webhook {
+        let target = Target::Url(UrlTemplate::fixed("https://example.com/"));
         Webhook {
-            id: id.parse().unwrap(),
-            url: "https://example.com/".parse().unwrap(),
             events: events.iter().map(|pattern| pattern.parse().unwrap()).collect(),
-            password: None,
-            retry: Retry::default(),
-            timeout: TIMEOUT_DEFAULT,
             enabled,
-            description: String::new(),
-            created_at: UnixMs(0),
-            updated_at: UnixMs(0),
+            ..Webhook::new(id.parse().unwrap(), target, UnixMs(0))
         }
     }
 
@@ -89,6 +83,7 @@ mod tests {
                 created_at: UnixMs(0),
                 updated_at: UnixMs(0),
             },
+            clients: crate::queue::Clients::default(),
             webhooks: webhooks.into_iter().collect(),
         })
     }

@@ -87,6 +87,16 @@ pub struct Head {
     pub attempts: u32,
     /// No attempt before this time; `None` if it may start at once.
     pub not_before: Option<UnixMs>,
+    /// Whether its last attempt has failed and it waits for someone to act.
+    pub held: bool,
+}
+
+impl Head {
+    /// A head that has not been tried.
+    #[must_use]
+    pub fn fresh(sequence: Sequence) -> Head {
+        Head { sequence, attempts: 0, not_before: None, held: false }
+    }
 }
 
 /// The state of an org's queue, in the words of the API.
@@ -100,7 +110,7 @@ pub enum QueueState {
     InFlight,
     /// The head waits for its next attempt.
     Delayed,
-    /// The org is paused.
+    /// The org is paused, or its head has used up its attempts and is held.
     Held,
 }
 

@@ -11,23 +11,35 @@
 //!     ^             |                                                       ^
 //!     |             +--> attempts exhausted --> dead letter (next is head)  |
 //!     |             +-------------------------------------------------------+
-//!   (held: the org is paused; the queue waits in order, nothing is dropped)
+//!   (held: the org is paused, or its head's last attempt failed and the webhook says to hold: the queue waits in
+//!   order, nothing is dropped)
 //! ```
 
+mod client;
 mod delivery;
 mod duration;
 mod event;
 mod ids;
 mod outcome;
+mod proof;
+mod route;
 mod secret;
+mod template;
 mod time;
 mod webhook;
 
+pub use client::Client;
 pub use delivery::{Attempt, DeadLetter, DeadLetterId, Delivery, Head, OrgSettings, QueueState};
 pub use duration::{HumanDuration, format_duration, parse_duration};
 pub use event::{Event, EventPattern, EventType};
-pub use ids::{EventId, InvalidName, OrgId, OrgNumber, Sequence, WebhookId};
+pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, WebhookId};
 pub use outcome::{DeadReason, FailReason, Outcome};
+pub use proof::{Authorization, Headers, Signature, SigningSecret};
+pub use route::{Credentials, Proxy, ProxyKind, Route, Tls};
 pub use secret::Secret;
+pub use template::{Piece, Target, UrlTemplate};
 pub use time::UnixMs;
-pub use webhook::{ATTEMPTS_MAX, Retry, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, Webhook};
+pub use webhook::{
+    ATTEMPTS_MAX, Condition, Method, OnExhausted, RETRY_AFTER_MAX_DEFAULT, Retry, TIMEOUT_DEFAULT,
+    TIMEOUT_MAX, TIMEOUT_MIN, Webhook,
+};

@@ -86,6 +86,10 @@ reasons! {
         WebhookDisabled = "webhook-disabled",
         /// Its webhook was deleted.
         WebhookDeleted = "webhook-deleted",
+        /// Its webhook's URL has a variable for which the event has no value.
+        MissingVariable = "missing-variable",
+        /// Its webhook's URL has a variable whose value no URL can carry as one segment.
+        InvalidVariable = "invalid-variable",
     }
 }
 
@@ -99,6 +103,8 @@ pub enum Outcome {
         /// Wall-clock time of the next attempt.
         not_before: UnixMs,
     },
+    /// It stays the head, and is tried again only when someone says so.
+    Hold,
     /// It is given up and the next delivery becomes the head.
     Dead {
         /// Why.

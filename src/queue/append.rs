@@ -114,7 +114,7 @@ pub(super) fn put_deliveries(
     queue.bytes += record.bytes_before - queue.bytes_total;
     queue.bytes_total = record.bytes_before;
     if queue.head.is_none() {
-        queue.head = Some(Head { sequence: first, attempts: 0, not_before: None });
+        queue.head = Some(Head::fresh(first));
     }
     if !record.alone {
         writer.state_changed(org);

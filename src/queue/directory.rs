@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::Webhooks;
+use super::{Clients, Webhooks};
 use crate::model::{OrgId, OrgNumber, OrgSettings};
 
 /// An org as configured. Replaced whole on every change.
@@ -16,6 +16,8 @@ pub struct Org {
     pub id: OrgId,
     /// Plan, limits, description.
     pub settings: OrgSettings,
+    /// Its clients by name.
+    pub clients: Clients,
     /// Its webhooks by name.
     pub webhooks: Webhooks,
 }

@@ -15,6 +15,7 @@
 //! orgs
 //!   1 | org u32                              org
 //!   2 | org u32 | hash [u8; 16]              webhook
+//!   3 | org u32 | hash [u8; 16]              client
 //! meta
 //!   "next-org"                               the next org number
 //!   "commits"                                the number of the last commit, see mark.rs
@@ -64,6 +65,7 @@ pub(super) enum InDead {
 pub(super) enum InOrgs {
     Org = 1,
     Webhook = 2,
+    Client = 3,
 }
 
 /// The name of the queue tree that holds an org.
@@ -112,9 +114,9 @@ pub(super) fn seen(org: OrgNumber, day: u32, hash: &KeyHash) -> [u8; 25] {
     join(InQueue::Seen as u8, &[&org.0.to_be_bytes(), &day.to_be_bytes(), hash])
 }
 
-/// The key of a webhook.
-pub(super) fn webhook(org: OrgNumber, hash: &KeyHash) -> [u8; 21] {
-    join(InOrgs::Webhook as u8, &[&org.0.to_be_bytes(), hash])
+/// The key of a webhook or a client.
+pub(super) fn of_name(kind: InOrgs, org: OrgNumber, hash: &KeyHash) -> [u8; 21] {
+    join(kind as u8, &[&org.0.to_be_bytes(), hash])
 }
 
 /// The key of a dead letter in the order of death. Times before 1970 sort as 1970.

@@ -62,6 +62,7 @@ impl OrgQueue {
                 sequence: head.sequence.0,
                 attempts: head.attempts,
                 not_before_ms: head.not_before.map(|at| at.0),
+                held: head.held,
             }),
             last_revived: self.last_revived.map(|sequence| sequence.0),
         }
@@ -73,7 +74,7 @@ impl OrgQueue {
 
     /// Takes the delivery `sequence` as head, fresh.
     pub(super) fn set_head(&mut self, sequence: Sequence) {
-        self.head = (sequence < self.next).then_some(Head { sequence, attempts: 0, not_before: None });
+        self.head = (sequence < self.next).then(|| Head::fresh(sequence));
     }
 
     /// The head has left with `size` payload bytes.

@@ -25,10 +25,12 @@
 //! **After a failed write** the store is poisoned: every verb refuses, [`Queue::health`] says why, and only a new process
 //! may open it again. An fsync is never retried: the kernel may have dropped the pages that failed.
 //!
-//! **Format versions.** 1: this one.
+//! **Format versions.** 1: the first. 2: this one; webhooks have many more settings, there are clients, a head can be
+//! held, and the version is bound to the record. Records of format 1 are read as they are and written anew in format 2.
 
 mod append;
 pub mod bare;
+mod by_name;
 mod committer;
 mod directory;
 mod durable;
@@ -49,15 +51,14 @@ mod store;
 mod tests;
 mod upkeep;
 mod verbs;
-mod webhooks;
 mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
+pub use by_name::{ByName, Clients, Named, Webhooks};
 pub use directory::{Directory, Org};
 pub use verbs::Queue;
-pub use webhooks::Webhooks;
 
 use crate::model::{
     Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, Event, EventId, Head, OrgId, OrgNumber,
@@ -147,6 +148,12 @@ pub enum Refused {
     /// The org has no such webhook.
     #[error("the org has no such webhook")]
     UnknownWebhook,
+    /// The org has no such client.
+    #[error("the org has no such client")]
+    UnknownClient,
+    /// Webhooks use the client; say cascade to delete them with it.
+    #[error("{0} webhooks use the client")]
+    ClientInUse(u64),
     /// There is no such dead letter.
     #[error("there is no such dead letter")]
     UnknownDeadLetter,

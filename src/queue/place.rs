@@ -25,6 +25,7 @@ const LOCK: &str = "postrider.lock";
 const STORE: &str = "store";
 const STORE_NEW: &str = "store.new";
 const FORMAT: &str = "FORMAT";
+const FORMAT_NEW: &str = "FORMAT.new";
 const BALLAST: &str = "ballast";
 const MADE: &str = "store.made";
 /// What is set aside for opening and draining on a full disk: opening writes a snapshot and pads the segment at the
@@ -166,6 +167,23 @@ impl Place {
             Ok(())
         };
         publish().map_err(|error| trouble("create the store in", &self.dir, &error))
+    }
+
+    /// Marks the store as one of this binary's format, before the first record of it is written: an older binary then
+    /// refuses it as a whole instead of setting every new record aside.
+    pub(super) fn raise_format(&self, key_id: &str) -> Result<(), OpenError> {
+        let (store, marker) = (self.store_dir(), marker(key_id));
+        let (path, new) = (store.join(FORMAT), store.join(FORMAT_NEW));
+        let raise = || -> io::Result<()> {
+            if fs::read_to_string(&path)? == marker {
+                return Ok(());
+            }
+            fs::write(&new, marker)?;
+            File::open(&new)?.sync_all()?;
+            fs::rename(&new, &path)?;
+            sync_dir(&store)
+        };
+        raise().map_err(|error| trouble("write", &path, &error))
     }
 
     /// Waits until sled's own lock is free. We hold the directory, so only a thread of this very process that sled has

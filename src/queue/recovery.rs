@@ -10,14 +10,15 @@ use super::directory::{Directory, Org};
 use super::key::{self, InDead, InOrgs, InQueue, KeyHash};
 use super::ledger::OrgQueue;
 use super::record::{
-    Body, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, SeenRecord, StateRecord, WebhookRecord,
+    Body, ClientRecord, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, SeenRecord, StateRecord,
+    WebhookRecord,
 };
 use super::seal::Unreadable;
 use super::settle::remove_letter_rows;
 use super::store::{Row, SealedTree, Store, Trouble};
 use super::upkeep::Upkeep;
-use super::webhooks::Webhooks;
 use super::writer::{Recovered, set_aside};
+use super::{Clients, Webhooks};
 use crate::clock;
 use crate::model::{DeadLetterId, Head, OrgNumber, Sequence, UnixMs};
 
@@ -75,26 +76,49 @@ impl Recovery<'_> {
             let parts = row.read::<OrgRecord>().and_then(OrgRecord::into_parts);
             match (key::org_in(&row.key), parts) {
                 (Some(number), Ok((id, settings))) => {
-                    found.insert(number, Org { number, id, settings, webhooks: Webhooks::default() });
+                    let (clients, webhooks) = (Clients::default(), Webhooks::default());
+                    found.insert(number, Org { number, id, settings, clients, webhooks });
                 }
                 (_, Err(why)) => self.quarantine(orgs, &row, why)?,
                 (None, Ok(_)) => self.quarantine(orgs, &row, Unreadable::Garbled)?,
             }
         }
-        for row in orgs.rows_with(&[InOrgs::Webhook as u8]) {
-            let row = row?;
-            match row.read::<WebhookRecord>().and_then(WebhookRecord::into_webhook) {
-                Ok(webhook) => match key::org_in(&row.key).and_then(|number| found.get_mut(&number)) {
-                    Some(org) => org.webhooks.insert(webhook),
-                    // Its org was deleted; the crash came before its own removal.
-                    None => orgs.remove(&row.key)?,
-                },
-                Err(why) => self.quarantine(orgs, &row, why)?,
-            }
-        }
+        self.load_of_orgs(&mut found, InOrgs::Client, |row, org| {
+            let client = row.read::<ClientRecord>()?.into_client()?;
+            org.clients.insert(client);
+            Ok(())
+        })?;
+        self.load_of_orgs(&mut found, InOrgs::Webhook, |row, org| {
+            let webhook = row.read::<WebhookRecord>()?.into_webhook()?;
+            org.webhooks.insert(webhook);
+            Ok(())
+        })?;
         self.known = found.keys().copied().collect();
         for org in found.into_values() {
             directory.put(org);
+        }
+        Ok(())
+    }
+
+    /// Reads what belongs to orgs, one row each.
+    fn load_of_orgs(
+        &mut self,
+        found: &mut BTreeMap<OrgNumber, Org>,
+        kind: InOrgs,
+        read: impl Fn(&Row<'_>, &mut Org) -> Result<(), Unreadable>,
+    ) -> Result<(), Trouble> {
+        let orgs = &self.store.orgs;
+        for row in orgs.rows_with(&[kind as u8]) {
+            let row = row?;
+            match key::org_in(&row.key).and_then(|number| found.get_mut(&number)) {
+                Some(org) => {
+                    if let Err(why) = read(&row, org) {
+                        self.quarantine(orgs, &row, why)?;
+                    }
+                }
+                // Its org was deleted; the crash came before its own removal.
+                None => orgs.remove(&row.key)?,
+            }
         }
         Ok(())
     }
@@ -278,7 +302,7 @@ impl Recovery<'_> {
 
 /// The head goes on where it was: attempts made and the time of the next.
 fn resume(head: Head, then: HeadRecord) -> Head {
-    Head { attempts: then.attempts, not_before: then.not_before_ms.map(UnixMs), ..head }
+    Head { attempts: then.attempts, not_before: then.not_before_ms.map(UnixMs), held: then.held, ..head }
 }
 
 /// Removes what an append that was never committed left at or beyond the next sequence. The seen id goes first: it says

@@ -16,8 +16,8 @@ use sha2::Sha256;
 
 use super::{MasterKey, key::KeyHash};
 
-/// The version of every record's outer layout and of what is inside; raised with any change to `record.rs`.
-pub(super) const FORMAT_VERSION: u8 = 1;
+/// The version of every record's outer layout and of what is inside; raised with any change to `record`.
+pub(super) const FORMAT_VERSION: u8 = 2;
 /// What sealing adds to a value, in bytes.
 pub(super) const OVERHEAD: usize = HEADER + TAG;
 
@@ -80,19 +80,19 @@ impl Sealer {
         let (_, body) = sealed.split_at_mut(HEADER);
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce, place(tree, key).bytes(), body.into())
+            .encrypt_inout_detached(&nonce, place(FORMAT_VERSION, tree, key).bytes(), body.into())
             .map_err(|_| Unreadable::Forged)?;
         sealed.extend_from_slice(&tag);
         Ok(sealed)
     }
 
-    /// Opens what [`Sealer::seal`] made for this place.
-    pub(super) fn open(&self, tree: &[u8], key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Unreadable> {
+    /// Opens what [`Sealer::seal`] made for this place, now or in an earlier format. Answers that format's version too.
+    pub(super) fn open(&self, tree: &[u8], key: &[u8], sealed: &[u8]) -> Result<(u8, Vec<u8>), Unreadable> {
         let (header, rest) = sealed.split_at_checked(HEADER).ok_or(Unreadable::Short)?;
         let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unreadable::Short)?;
         let (&version, header) = header.split_first().ok_or(Unreadable::Short)?;
         let (key_id, nonce) = header.split_at_checked(KEY_ID).ok_or(Unreadable::Short)?;
-        if version != FORMAT_VERSION {
+        if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(Unreadable::Version(version));
         }
         if key_id != self.key_id {
@@ -102,9 +102,14 @@ impl Sealer {
         let tag = Tag::<XChaCha20Poly1305>::try_from(tag).map_err(|_| Unreadable::Short)?;
         let mut plain = body.to_vec();
         self.cipher
-            .decrypt_inout_detached(&nonce, place(tree, key).bytes(), plain.as_mut_slice().into(), &tag)
+            .decrypt_inout_detached(
+                &nonce,
+                place(version, tree, key).bytes(),
+                plain.as_mut_slice().into(),
+                &tag,
+            )
             .map_err(|_| Unreadable::Forged)?;
-        Ok(plain)
+        Ok((version, plain))
     }
 
     /// A keyed hash of `parts`, each with its length so that no two lists of parts run together.
@@ -121,7 +126,8 @@ impl Sealer {
     }
 }
 
-/// What binds a record to where it lies: the tree's name, a zero, the key. On the stack: every record needs one.
+/// What binds a record to where it lies: the tree's name, a zero, the key, and from format 2 on the format's version. On
+/// the stack: every record needs one.
 struct Place {
     bytes: [u8; PLACE_BYTES_MAX],
     length: usize,
@@ -136,11 +142,12 @@ impl Place {
     }
 }
 
-fn place(tree: &[u8], key: &[u8]) -> Place {
+fn place(version: u8, tree: &[u8], key: &[u8]) -> Place {
     let mut bytes = [0; PLACE_BYTES_MAX];
-    let parts = tree.iter().chain(std::iter::once(&0)).chain(key);
+    let version: &[u8] = if version == 1 { &[] } else { &[version] };
+    let parts = tree.iter().chain(std::iter::once(&0)).chain(key).chain(version);
     bytes.iter_mut().zip(parts).for_each(|(to, from)| *to = *from);
-    Place { bytes, length: tree.len() + 1 + key.len() }
+    Place { bytes, length: tree.len() + 1 + key.len() + version.len() }
 }
 
 /// Fresh from the system every time: a counter would repeat itself in two copies of one virtual machine. Panics only
@@ -184,7 +191,7 @@ mod tests {
         let with_one = sealer(1);
         let value = seal(&with_one);
         assert_eq!(value.len(), 5 + OVERHEAD);
-        assert_eq!(with_one.open(b"tree", b"key", &value).unwrap(), b"plain");
+        assert_eq!(with_one.open(b"tree", b"key", &value), Ok((FORMAT_VERSION, b"plain".to_vec())));
         assert_eq!(with_one.open(b"tree", b"other", &value), Err(Unreadable::Forged));
         assert_eq!(with_one.open(b"eert", b"key", &value), Err(Unreadable::Forged));
         assert_eq!(sealer(2).open(b"tree", b"key", &value), Err(Unreadable::OtherKey));

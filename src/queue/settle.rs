@@ -5,7 +5,7 @@ use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
 use super::store::{INLINE_BYTES_MAX, SealedTree, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Claim, Pause, Refused, Settled};
-use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs};
+use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs, WebhookId};
 
 /// The head that the claim names, if it still is the head.
 fn claimed(writer: &Writer, claim: Claim) -> Option<Head> {
@@ -36,13 +36,27 @@ pub(super) fn defer(
     attempt: &Attempt,
     not_before: UnixMs,
 ) -> Applied<Settled> {
+    failed(writer, claim, attempt, Some(not_before))
+}
+
+/// Remembers the last failed attempt of a head that is not to be given up: it waits until someone acts.
+pub(super) fn hold(writer: &mut Writer, claim: Claim, attempt: &Attempt) -> Applied<Settled> {
+    failed(writer, claim, attempt, None)
+}
+
+fn failed(
+    writer: &mut Writer,
+    claim: Claim,
+    attempt: &Attempt,
+    not_before: Option<UnixMs>,
+) -> Applied<Settled> {
     if claimed(writer, claim).is_none() {
         return Ok(Ok(Settled::Stale));
     }
     put_attempt(writer.store.queue_for_writing(claim.org)?, InQueue::Attempt as u8, claim, attempt)?;
-    let queue = writer.queue_mut(claim.org)?;
-    queue.head =
-        Some(Head { sequence: claim.sequence, attempts: attempt.number, not_before: Some(not_before) });
+    let (sequence, attempts) = (claim.sequence, attempt.number);
+    let held = not_before.is_none();
+    writer.queue_mut(claim.org)?.head = Some(Head { sequence, attempts, not_before, held });
     writer.state_changed(claim.org);
     Ok(Ok(Settled::Applied))
 }
@@ -163,15 +177,33 @@ pub(super) fn skip(
     Ok(bury(writer, claim, None, death)?.map(|_| DeadLetterId { org: number, sequence: head.sequence }))
 }
 
-/// The head's wait ends now; its attempts stay counted.
+/// The head's wait ends now, or its being held; its attempts stay counted.
 pub(super) fn retry_now(writer: &mut Writer, org: &OrgId) -> Applied<Sequence> {
     let (number, head) = match head_of(writer, org) {
         Ok(found) => found,
         Err(refused) => return Ok(Err(refused)),
     };
-    writer.queue_mut(number)?.head = Some(Head { not_before: None, ..head });
+    writer.queue_mut(number)?.head = Some(Head { not_before: None, held: false, ..head });
     writer.state_changed(number);
     Ok(Ok(head.sequence))
+}
+
+/// The settings of this webhook have changed: if the head is held for it, it gets another chance.
+pub(super) fn release_held(writer: &mut Writer, org: OrgNumber, webhook: &WebhookId) -> Result<(), Trouble> {
+    let Some(head) = writer.queues.get(&org).and_then(|queue| queue.head).filter(|head| head.held) else {
+        return Ok(());
+    };
+    let place = key::of_sequence(InQueue::Delivery as u8, org, head.sequence);
+    let row = writer.store.queue_for_writing(org)?.row(&place)?;
+    let its_own = row.is_some_and(|row| {
+        // One that cannot be read is dealt with when it is tried.
+        row.read::<DeliveryRecord>().map_or(true, |record| record.webhook == webhook.as_str())
+    });
+    if its_own {
+        writer.queue_mut(org)?.head = Some(Head { not_before: None, held: false, ..head });
+        writer.state_changed(org);
+    }
+    Ok(())
 }
 
 /// Sets or ends a pause.

@@ -4,12 +4,12 @@ use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use bincode::{Decode, Encode};
+use bincode::Encode;
 
 use super::key::{self, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
 use super::place::{Found, Place};
-use super::record::{self, Body, DeliveryRecord};
+use super::record::{self, Body, DeliveryRecord, Record};
 use super::seal::{Sealer, Unreadable};
 use super::{OpenError, StoreOptions, durable, snapshots};
 use crate::model::{OrgNumber, Sequence};
@@ -68,7 +68,7 @@ pub(super) struct Row<'a> {
 
 impl Row<'_> {
     /// Opens the value.
-    pub(super) fn read<T: Decode<()>>(&self) -> Result<T, Unreadable> {
+    pub(super) fn read<T: Record>(&self) -> Result<T, Unreadable> {
         self.tree.unseal(&self.key, &self.sealed)
     }
 }
@@ -86,12 +86,13 @@ impl SealedTree {
         Trouble::Unreadable { tree: String::from_utf8_lossy(&self.name).into_owned(), why }
     }
 
-    fn unseal<T: Decode<()>>(&self, key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
-        record::decode(&self.sealer.open(&self.name, key, sealed)?)
+    fn unseal<T: Record>(&self, key: &[u8], sealed: &[u8]) -> Result<T, Unreadable> {
+        let (version, plain) = self.sealer.open(&self.name, key, sealed)?;
+        T::read(version, &plain)
     }
 
     /// Reads one record; an unreadable one is [`Trouble`].
-    pub(super) fn get<T: Decode<()>>(&self, key: &[u8]) -> Result<Option<T>, Trouble> {
+    pub(super) fn get<T: Record>(&self, key: &[u8]) -> Result<Option<T>, Trouble> {
         match self.tree.get(key)? {
             Some(sealed) => self.unseal(key, &sealed).map(Some).map_err(|why| self.unreadable(why)),
             None => Ok(None),
@@ -197,7 +198,7 @@ impl SealedTree {
             let key = key_of(part);
             let Some(sealed) = self.tree.get(key)? else { return Ok(Err(Unreadable::Short)) };
             match self.sealer.open(&self.name, &key, &sealed) {
-                Ok(chunk) => payload.extend_from_slice(&chunk),
+                Ok((_, chunk)) => payload.extend_from_slice(&chunk),
                 Err(why) => return Ok(Err(why)),
             }
         }
@@ -256,6 +257,7 @@ impl Store {
         let db = open_on_any_disk(&place, options.cache_bytes)?;
         // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
         place.sync_store_dir()?;
+        place.raise_format(&sealer.key_id())?;
         Store::with_trees(&db, &sealer, place)
             .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
     }

@@ -9,7 +9,7 @@ use proptest::test_runner::FileFailurePersistence;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::model::{EventPattern, FailReason, OrgSettings, Retry, TIMEOUT_DEFAULT, Webhook};
+use crate::model::{FailReason, OrgSettings, Target, UrlTemplate, Webhook};
 
 fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
@@ -34,17 +34,10 @@ fn settings() -> OrgSettings {
 }
 
 fn webhook(id: &str) -> Webhook {
+    let target = Target::Url(UrlTemplate::fixed("https://example.com/hook"));
     Webhook {
-        id: id.parse().unwrap(),
-        url: "https://example.com/hook".parse().unwrap(),
-        events: vec![EventPattern::any()],
         password: Some(crate::model::Secret::new("hunter2".into())),
-        retry: Retry::default(),
-        timeout: TIMEOUT_DEFAULT,
-        enabled: true,
-        description: String::new(),
-        created_at: UnixMs(1),
-        updated_at: UnixMs(1),
+        ..Webhook::new(id.parse().unwrap(), target, UnixMs(1))
     }
 }
 
@@ -386,7 +379,7 @@ fn a_wrong_key_a_second_opener_and_a_foreign_directory_are_refused() {
     let error = Queue::open(&wrong).unwrap_err().to_string();
     assert!(error.contains("--key-file"), "{error}");
 
-    let newer = String::from_utf8(marker).unwrap().replace("format 1", "format 9");
+    let newer = String::from_utf8(marker).unwrap().replace("format 2", "format 9");
     std::fs::write(dir.path().join("store/FORMAT"), newer).unwrap();
     let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("newer postrider"), "{error}");

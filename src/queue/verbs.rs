@@ -17,8 +17,8 @@ use super::{
 };
 use crate::clock;
 use crate::model::{
-    Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, OrgId, OrgNumber, OrgSettings, Sequence, UnixMs,
-    Webhook, WebhookId,
+    Attempt, Client, ClientId, DeadLetter, DeadLetterId, DeadReason, Delivery, OrgId, OrgNumber, OrgSettings,
+    Sequence, UnixMs, Webhook, WebhookId,
 };
 
 /// A handle on the store; cheap to clone.
@@ -135,7 +135,7 @@ impl Queue {
         }
     }
 
-    /// Orgs and webhooks in force.
+    /// Orgs, clients and webhooks in force.
     pub fn directory(&self) -> &Directory {
         &self.shared.shown.directory
     }
@@ -156,6 +156,30 @@ impl Queue {
     pub async fn put_webhook(&self, org: &OrgId, webhook: Webhook) -> Result<bool, Refused> {
         let org = org.clone();
         self.commit(0, move |writer| settings::put_webhook(writer, &org, webhook)).await
+    }
+
+    /// Changes a webhook as it is when its turn comes in the committer. Answers what `change` did.
+    pub async fn change_webhook<T: Send + 'static>(
+        &self,
+        org: &OrgId,
+        webhook: &WebhookId,
+        change: impl FnOnce(&mut Webhook) -> T + Send + 'static,
+    ) -> Result<T, Refused> {
+        let (org, webhook) = (org.clone(), webhook.clone());
+        self.commit(0, move |writer| settings::change_webhook(writer, &org, &webhook, change)).await
+    }
+
+    /// Creates (`true`) or replaces (`false`; `created_at` is kept) a client.
+    pub async fn put_client(&self, org: &OrgId, client: Client) -> Result<bool, Refused> {
+        let org = org.clone();
+        self.commit(0, move |writer| settings::put_client(writer, &org, client)).await
+    }
+
+    /// Deletes a client. With `cascade` its webhooks too; without, it is refused while it has any
+    /// ([`Refused::ClientInUse`]).
+    pub async fn delete_client(&self, org: &OrgId, client: &ClientId, cascade: bool) -> Result<(), Refused> {
+        let (org, client) = (org.clone(), client.clone());
+        self.commit(0, move |writer| settings::delete_client(writer, &org, &client, cascade)).await
     }
 
     /// Deletes a webhook; its queued deliveries die as `webhook-deleted` when their turn comes.
@@ -224,6 +248,11 @@ impl Queue {
         self.commit(0, move |writer| settle::defer(writer, claim, &attempt, not_before)).await
     }
 
+    /// The head's last attempt failed, and it is to be kept: it waits until someone acts.
+    pub async fn hold(&self, claim: Claim, attempt: Attempt) -> Result<Settled, Refused> {
+        self.commit(0, move |writer| settle::hold(writer, claim, &attempt)).await
+    }
+
     /// The head is given up (after `attempt`, if one was made now): move it to the dead letters.
     pub async fn bury(
         &self,
@@ -249,7 +278,7 @@ impl Queue {
         self.commit(0, move |writer| settle::skip(writer, &org, expected, note, at)).await
     }
 
-    /// The head's wait ends now.
+    /// The head's wait ends now, or its being held.
     pub async fn retry_now(&self, org: &OrgId) -> Result<Sequence, Refused> {
         let org = org.clone();
         self.commit(0, move |writer| settle::retry_now(writer, &org)).await

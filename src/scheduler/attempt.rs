@@ -16,9 +16,14 @@ use super::backoff;
 use super::budget::Budget;
 use super::plan::{End, Start};
 use crate::clock;
-use crate::delivery::{Client, judge};
-use crate::model::{Attempt, DeadReason, Delivery, EventId, FailReason, Outcome, UnixMs, Webhook, WebhookId};
+use crate::delivery::{Addressed, Client, Made, address, judge};
+use crate::model::{
+    Attempt, DeadReason, EventId, FailReason, OnExhausted, OrgId, Outcome, Target, UnixMs, WebhookId,
+};
 use crate::queue::{Claim, Org, Queue, Refused, Settled};
+
+/// 410 Gone (RFC 9110, 15.5.11).
+const GONE: u16 = 410;
 
 /// What every attempt needs.
 #[derive(Debug)]
@@ -41,11 +46,11 @@ pub(super) enum Sender {
 }
 
 impl Sender {
-    async fn attempt(&self, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+    async fn attempt(&self, addressed: &Addressed<'_>, number: u32) -> Made {
         match self {
-            Sender::Http(client) => client.attempt(delivery, webhook, number).await,
+            Sender::Http(client) => client.attempt(addressed, number).await,
             #[cfg(test)]
-            Sender::Scripted(script) => script.attempt(delivery, webhook, number).await,
+            Sender::Scripted(script) => script.attempt(addressed, number).await,
         }
     }
 }
@@ -64,6 +69,8 @@ struct Attempted {
     label: Label,
     attempt: Attempt,
     outcome: Outcome,
+    /// The receiver is gone for good, and its webhook is to be disabled for it.
+    gone: bool,
     /// The payload's size in bytes.
     size: u64,
     /// When it ended, on both clocks.
@@ -132,33 +139,59 @@ impl Context {
             Some(webhook) if !webhook.enabled => {
                 return Ok(Tried::Hopeless { label, reason: DeadReason::WebhookDisabled });
             }
-            // The schedule was shortened while the delivery waited for an attempt that it no longer has.
-            Some(webhook) if start.attempt > webhook.retry.attempts => {
+            // The schedule was shortened while the delivery waited for an attempt that it no longer has. One that was
+            // held has used them up, and is tried because someone said so.
+            Some(webhook)
+                if start.attempt > webhook.retry.attempts
+                    && webhook.retry.on_exhausted == OnExhausted::Advance =>
+            {
                 return Ok(Tried::Hopeless { label, reason: DeadReason::AttemptsExhausted });
             }
             Some(webhook) => webhook,
         };
+        let client = match (&label.org, &webhook.target) {
+            (Some(org), Target::Client { client, .. }) => org.clients.get(client).cloned(),
+            _ => None,
+        };
+        let addressed = match address(&delivery, &webhook, client.as_deref()) {
+            Ok(addressed) => addressed,
+            Err(reason) => return Ok(Tried::Hopeless { label, reason }),
+        };
         let at = clock::now();
         let began = Instant::now();
-        let attempt = caught(self.sender.attempt(&delivery, &webhook, start.attempt)).await;
+        let made = caught(self.sender.attempt(&addressed, start.attempt)).await;
         let (ended, ended_at) = (Instant::now(), clock::now());
-        let attempt = attempt.unwrap_or_else(|| {
+        let made = made.unwrap_or_else(|| {
             let duration_ms = u32::try_from(ended.duration_since(began).as_millis()).unwrap_or(u32::MAX);
-            panicked(start.attempt, at, duration_ms)
+            Made { attempt: panicked(start.attempt, at, duration_ms), retry_after: None }
         });
-        let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1));
-        let outcome = judge(&attempt, &webhook.retry, ended_at, wait);
-        Ok(Tried::Attempted(Attempted { label, attempt, outcome, size: delivery.size, ended, ended_at }))
+        let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1), fastrand::f64());
+        let outcome = judge(&made, &webhook, ended_at, wait);
+        let gone = webhook.disable_on_gone && made.attempt.status == Some(GONE);
+        let attempt = made.attempt;
+        Ok(Tried::Attempted(Attempted {
+            label,
+            attempt,
+            outcome,
+            gone,
+            size: delivery.size,
+            ended,
+            ended_at,
+        }))
     }
 
     /// Makes the outcome durable.
     async fn settle(&self, claim: Claim, attempted: Attempted) -> Result<End, Refused> {
-        let Attempted { label, attempt, outcome, size, ended, ended_at } = attempted;
+        let Attempted { label, attempt, outcome, gone, size, ended, ended_at } = attempted;
+        if gone && let Some(org) = &label.org {
+            self.disable(&org.id, &label.webhook).await?;
+        }
         let settled = match outcome {
             Outcome::Delivered => on_disk(self.queue.done(claim, size)).await?,
             Outcome::Retry { not_before } => {
                 on_disk(self.queue.defer(claim, attempt.clone(), not_before)).await?
             }
+            Outcome::Hold => on_disk(self.queue.hold(claim, attempt.clone())).await?,
             Outcome::Dead { reason } => {
                 on_disk(self.queue.bury(claim, Some(attempt.clone()), reason, ended_at)).await?
             }
@@ -177,11 +210,31 @@ impl Context {
                 let wait = not_before.since(ended_at);
                 End::Deferred { not_before, due: ended.duration_since(self.epoch).saturating_add(wait) }
             }
+            Outcome::Hold => {
+                label.held(&attempt);
+                End::Exhausted
+            }
             Outcome::Dead { reason } => {
                 label.dead(reason, Some(&attempt));
                 End::Exhausted
             }
         })
+    }
+
+    /// The webhook's receiver said that it is gone for good. Disabled before the attempt is settled: nothing is sent
+    /// there again, whatever happens in between.
+    async fn disable(&self, org: &OrgId, webhook: &WebhookId) -> Result<(), Refused> {
+        let at = clock::now();
+        let disabled = on_disk(self.queue.change_webhook(org, webhook, move |webhook| {
+            webhook.updated_at = at;
+            std::mem::replace(&mut webhook.enabled, false)
+        }));
+        match disabled.await {
+            Ok(true) => warn!(%org, %webhook, "the receiver answered 410 Gone: its webhook is disabled"),
+            Ok(false) | Err(Refused::UnknownOrg | Refused::UnknownWebhook) => {}
+            Err(refused) => return Err(refused),
+        }
+        Ok(())
     }
 }
 
@@ -199,6 +252,14 @@ impl Label {
             org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
             attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
             detail = attempt.detail, duration_ms = attempt.duration_ms, not_before = %not_before, "retry"
+        );
+    }
+
+    fn held(&self, attempt: &Attempt) {
+        warn!(
+            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
+            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
+            detail = attempt.detail, duration_ms = attempt.duration_ms, "held: the last attempt failed, the queue waits"
         );
     }
 

@@ -8,10 +8,25 @@ use crate::model::{Retry, UnixMs};
 
 /// The wait between the end of attempt `attempt - 1` and the start of attempt `attempt`:
 /// `min(first_delay * factor^(attempt-2), max_delay)`, in whole milliseconds, because that is what is stored.
-/// Zero before the first attempt. Any input gives an answer, and never one above `max_delay`.
+/// Zero before the first attempt. An explicit schedule takes the place of the formula; its last wait holds for all
+/// attempts beyond. Jitter takes away up to its share of the wait: `roll`, from 0 to below 1, says how much of that, so
+/// that receivers that failed together are not tried together, not even where every wait is the longest.
+/// Any input gives an answer, and never one above the longest wait.
 #[must_use]
-pub fn delay(retry: &Retry, attempt: u32) -> Duration {
-    let Some(exponent) = attempt.checked_sub(2) else { return Duration::ZERO };
+pub fn delay(retry: &Retry, attempt: u32, roll: f64) -> Duration {
+    let Some(nth) = attempt.checked_sub(2) else { return Duration::ZERO };
+    let wait = match &retry.schedule {
+        Some(waits) => {
+            let nth = usize::try_from(nth).unwrap_or(usize::MAX);
+            waits.get(nth).or_else(|| waits.last()).copied().unwrap_or_default()
+        }
+        None => exponential(retry, nth),
+    };
+    let share = retry.jitter.clamp(0.0, 1.0) * roll.clamp(0.0, 1.0);
+    if share > 0.0 { whole_ms(wait.as_secs_f64() * 1000.0 * (1.0 - share)).min(wait) } else { wait }
+}
+
+fn exponential(retry: &Retry, exponent: u32) -> Duration {
     // Zero times an infinite power would be no number at all.
     if retry.first_delay.is_zero() {
         return Duration::ZERO;
@@ -23,13 +38,16 @@ pub fn delay(retry: &Retry, attempt: u32) -> Duration {
     if wait_ms.is_nan() || wait_ms >= max_ms {
         return retry.max_delay;
     }
+    whole_ms(wait_ms).min(retry.max_delay)
+}
+
+fn whole_ms(ms: f64) -> Duration {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
-        reason = "whole and bounded above; the cast takes anything below zero to zero"
+        reason = "the cast takes anything below zero to zero, and anything too large to the largest"
     )]
-    let wait = Duration::from_millis(wait_ms as u64);
-    wait.min(retry.max_delay)
+    Duration::from_millis(ms.round() as u64)
 }
 
 /// When a head may start, on the monotonic clock: `now` plus what is left until `not_before`, but never more than
@@ -49,7 +67,7 @@ mod tests {
 
     /// The waits before attempts 2..=attempts, in milliseconds.
     fn schedule(retry: &Retry) -> Vec<u128> {
-        (2..=retry.attempts).map(|attempt| delay(retry, attempt).as_millis()).collect()
+        (2..=retry.attempts).map(|attempt| delay(retry, attempt, 0.0).as_millis()).collect()
     }
 
     fn retry(first_ms: u64, factor: f64, max_ms: u64) -> Retry {
@@ -58,7 +76,27 @@ mod tests {
             first_delay: Duration::from_millis(first_ms),
             factor,
             max_delay: Duration::from_millis(max_ms),
+            ..Retry::default()
         }
+    }
+
+    #[test]
+    fn an_explicit_schedule_takes_the_place_of_the_formula() {
+        let waits = [5_u64, 300, 20].map(Duration::from_millis);
+        let retry = Retry { attempts: 6, schedule: Some(waits.into()), ..Retry::default() };
+        assert_eq!(schedule(&retry), [5, 300, 20, 20, 20]);
+        assert_eq!(retry.longest_delay(), Duration::from_millis(300));
+        assert_eq!(delay(&Retry { schedule: Some([].into()), ..retry }, 2, 0.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn jitter_takes_away_up_to_its_share_also_from_the_longest_wait() {
+        let wait = |jitter, roll| delay(&Retry { jitter, ..retry(100, 10.0, 1000) }, 9, roll).as_millis();
+        assert_eq!(wait(0.0, 0.999), 1000);
+        assert_eq!(wait(0.5, 0.0), 1000);
+        assert_eq!(wait(0.5, 0.5), 750);
+        assert_eq!(wait(0.5, 1.0), 500);
+        assert_eq!(wait(1.0, 1.0), 0);
     }
 
     #[test]
@@ -81,8 +119,8 @@ mod tests {
 
     #[test]
     fn nothing_waits_before_the_first_attempt() {
-        assert_eq!(delay(&Retry::default(), 0), Duration::ZERO);
-        assert_eq!(delay(&Retry::default(), 1), Duration::ZERO);
+        assert_eq!(delay(&Retry::default(), 0, 0.0), Duration::ZERO);
+        assert_eq!(delay(&Retry::default(), 1, 0.0), Duration::ZERO);
     }
 
     #[test]
@@ -92,11 +130,12 @@ mod tests {
             first_delay: Duration::MAX,
             factor: f64::MAX,
             max_delay: Duration::MAX,
+            ..Retry::default()
         };
-        assert_eq!(delay(&longest, 2), Duration::MAX);
-        assert_eq!(delay(&longest, u32::MAX), Duration::MAX);
+        assert_eq!(delay(&longest, 2, 0.0), Duration::MAX);
+        assert_eq!(delay(&longest, u32::MAX, 0.0), Duration::MAX);
         for factor in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -1.0, 0.0] {
-            let wait = delay(&retry(200, factor, 10_000), u32::MAX);
+            let wait = delay(&retry(200, factor, 10_000), u32::MAX, 0.0);
             assert!(wait <= Duration::from_secs(10), "{factor}: {wait:?}");
         }
     }
@@ -110,17 +149,18 @@ mod tests {
             let first = Duration::from_millis(u64::from(first));
             let retry = Retry {
                 attempts: 10, first_delay: first, factor, max_delay: first + Duration::from_millis(longer.into()),
+                ..Retry::default()
             };
-            prop_assert_eq!(delay(&retry, 2), first);
-            prop_assert!(delay(&retry, attempt) <= retry.max_delay);
-            prop_assert!(delay(&retry, attempt) <= delay(&retry, attempt + 1));
+            prop_assert_eq!(delay(&retry, 2, 0.0), first);
+            prop_assert!(delay(&retry, attempt, 0.0) <= retry.max_delay);
+            prop_assert!(delay(&retry, attempt, 0.0) <= delay(&retry, attempt + 1, 0.0));
         }
 
         #[test]
         fn any_input_stays_below_the_maximum(
             first in any::<Duration>(), factor in any::<f64>(), max_delay in any::<Duration>(), attempt in any::<u32>(),
         ) {
-            let wait = delay(&Retry { attempts: 10, first_delay: first, factor, max_delay }, attempt);
+            let wait = delay(&Retry { attempts: 10, first_delay: first, factor, max_delay, ..Retry::default() }, attempt, 0.0);
             prop_assert!(wait <= max_delay);
         }
 

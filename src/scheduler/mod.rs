@@ -70,7 +70,7 @@ pub struct Snapshot {
     pub ready: u64,
     /// Heads that wait for their time.
     pub delayed: u64,
-    /// Paused orgs with something in their queue.
+    /// Orgs that are paused or whose head is held, with something in their queue.
     pub held: u64,
     /// When the head that has been waiting for a slot for longest became due.
     pub oldest_due: Option<UnixMs>,

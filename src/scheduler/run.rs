@@ -136,8 +136,7 @@ impl Loop {
             None => now,
             not_before => {
                 let org = self.context.queue.directory().by_number(notice.org);
-                let longest =
-                    org.and_then(|org| org.webhooks.values().map(|hook| hook.retry.max_delay).max());
+                let longest = org.and_then(|org| org.webhooks.values().map(|hook| hook.longest_wait()).max());
                 backoff::due(now, not_before, clock::now(), longest.unwrap_or(Duration::ZERO))
             }
         };

@@ -15,7 +15,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postrider::model::{
-    Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Retry, TIMEOUT_DEFAULT, UnixMs, Webhook,
+    Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Target, UnixMs, UrlTemplate, Webhook,
 };
 use postrider::queue::{Append, Claim, MasterKey, Org, Queue, Refused, StoreOptions};
 
@@ -68,18 +68,8 @@ impl World {
             created_at: at,
             updated_at: at,
         };
-        let webhook = Webhook {
-            id: "one".parse().expect("a name"),
-            url: "https://example.com/".parse().expect("a URL"),
-            events: vec!["*".parse().expect("a pattern")],
-            password: None,
-            retry: Retry::default(),
-            timeout: TIMEOUT_DEFAULT,
-            enabled: true,
-            description: String::new(),
-            created_at: at,
-            updated_at: at,
-        };
+        let target = Target::Url(UrlTemplate::fixed("https://example.com/"));
+        let webhook = Webhook::new("one".parse().expect("a name"), target, at);
         if self.queue.directory().org(&id).is_none() {
             self.queue.put_org(id.clone(), settings).await.expect("an org");
             self.queue.put_webhook(&id, webhook).await.expect("a webhook");

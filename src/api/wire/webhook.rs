@@ -12,7 +12,7 @@ use crate::api::problem::Problem;
 use crate::delivery::check_url;
 use crate::model::{
     ATTEMPTS_MAX, EventPattern, HumanDuration, Retry, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN,
-    UnixMs, Webhook, WebhookId, format_duration, parse_duration,
+    Target, UnixMs, UrlTemplate, Webhook, WebhookId, format_duration, parse_duration,
 };
 
 const URL_MAX: usize = 2048;
@@ -28,17 +28,15 @@ const FACTOR: std::ops::RangeInclusive<f64> = 1.0..=100.0;
 pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> Result<Webhook, Problem> {
     const KNOWN: &[&str] = &["url", "events", "password", "retry", "timeout", "enabled", "description"];
     let members = Members::parse(body, KNOWN)?;
+    let target = Target::Url(UrlTemplate::fixed(url(&members)?.as_str()));
     Ok(Webhook {
-        id,
-        url: url(&members)?,
         events: events(&members)?,
         password: password(&members)?,
         retry: retry(&members)?,
         timeout: timeout(&members)?,
         enabled: members.value("enabled", "true or false")?.unwrap_or(true),
         description: description(&members)?,
-        created_at: now,
-        updated_at: now,
+        ..Webhook::new(id, target, now)
     })
 }
 
@@ -163,14 +161,14 @@ fn retry(members: &Members<'_>) -> Result<Retry, Problem> {
         let rule = format!("must be at least first_delay ({first_delay}) and at most 24h");
         return Err(members.invalid("max_delay", rule));
     }
-    Ok(Retry { attempts, first_delay, factor, max_delay })
+    Ok(Retry { attempts, first_delay, factor, max_delay, ..default })
 }
 
 /// A webhook as shown.
 #[derive(Serialize)]
 pub(in crate::api) struct WebhookOut<'a> {
     id: &'a WebhookId,
-    url: &'a str,
+    url: String,
     events: &'a [EventPattern],
     password_set: bool,
     retry: RetryOut,
@@ -200,7 +198,9 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
     fn from(webhook: &'a Webhook) -> WebhookOut<'a> {
         WebhookOut {
             id: &webhook.id,
-            url: webhook.url.as_str(),
+            url: match &webhook.target {
+                Target::Url(template) | Target::Client { path: template, .. } => template.to_string(),
+            },
             events: &webhook.events,
             password_set: webhook.password.is_some(),
             retry: RetryOut {

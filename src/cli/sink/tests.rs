@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::*;
-use crate::delivery::testing::{delivery, webhook};
+use crate::delivery::testing::{self, delivery, webhook};
 use crate::delivery::{Client, ClientSettings, EgressPolicy};
 use crate::model::{Attempt, FailReason, UnixMs};
 
@@ -66,7 +66,7 @@ fn client() -> Client {
 async fn post(client: &Client, sink: &Sink, path: &str, timeout: Duration) -> Attempt {
     let mut webhook = webhook(&sink.url(path));
     webhook.timeout = timeout;
-    client.attempt(&delivery(7, "evt_1", br#"{"n":1}"#), &webhook, 2).await
+    testing::attempt(client, &delivery(7, "evt_1", br#"{"n":1}"#), &webhook, 2).await
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -117,7 +117,7 @@ async fn a_dropped_sink_is_gone() {
     drop(sink);
     // Its connections end with it; a new one is refused.
     loop {
-        let made = client.attempt(&delivery(1, "e", b"{}"), &webhook(&url), 1).await;
+        let made = testing::attempt(&client, &delivery(1, "e", b"{}"), &webhook(&url), 1).await;
         if made.error == Some(FailReason::Connect) {
             break;
         }

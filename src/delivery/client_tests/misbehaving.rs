@@ -295,7 +295,8 @@ async fn an_early_answer_to_a_large_payload_is_the_answer() {
     })
     .await;
     let payload = vec![b'x'; 1024 * 1024];
-    let made = client().attempt(&delivery(1, "e", &payload), &webhook(&receiver.url("/")), 1).await;
+    let made =
+        testing::attempt(&client(), &delivery(1, "e", &payload), &webhook(&receiver.url("/")), 1).await;
     assert_eq!((made.status, made.error), (Some(413), Some(FailReason::Status)), "{made:?}");
 }
 
@@ -320,7 +321,7 @@ async fn an_answer_that_echoes_gives_no_secret_away() {
     .await;
     let mut webhook = webhook(&receiver.url("/"));
     webhook.password = Some(Secret::new("canary-password".into()));
-    let made = client().attempt(&delivery(1, "e", br#"{"canary":"payload"}"#), &webhook, 1).await;
+    let made = testing::attempt(&client(), &delivery(1, "e", br#"{"canary":"payload"}"#), &webhook, 1).await;
     assert!(made.excerpt.contains("postrider-sequence: 1"), "{made:?}");
     assert!(!format!("{made:?}").contains("canary"), "{made:?}");
 }

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::delivery::testing::{delivery, webhook};
+use crate::delivery::testing::{self, delivery, webhook};
 use crate::model::Secret;
 
 /// A receiver that does with each connection what its script says.
@@ -97,14 +97,14 @@ fn client() -> Client {
 
 /// One attempt with a timeout that ends the test rather than the attempt.
 async fn attempt(client: &Client, url: &str) -> Attempt {
-    client.attempt(&delivery(1, "evt_1", br#"{"n":1}"#), &webhook(url), 1).await
+    testing::attempt(client, &delivery(1, "evt_1", br#"{"n":1}"#), &webhook(url), 1).await
 }
 
 /// One attempt that is meant to run into its timeout, or to stay well below it.
 async fn attempt_within(client: &Client, url: &str, timeout: Duration) -> Attempt {
     let mut webhook = webhook(url);
     webhook.timeout = timeout;
-    client.attempt(&delivery(1, "evt_1", br#"{"n":1}"#), &webhook, 1).await
+    testing::attempt(client, &delivery(1, "evt_1", br#"{"n":1}"#), &webhook, 1).await
 }
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
@@ -116,7 +116,7 @@ async fn the_request_on_the_wire_is_the_documented_one() {
     webhook.password = Some(Secret::new("s3cret".into()));
     let payload = "{ \"ä\" :\t[1,  2.50, 1e400], \"dup\":1,\"dup\":2 }\n".as_bytes();
     let before = clock::now();
-    let made = client().attempt(&delivery(42, "evt_1", payload), &webhook, 3).await;
+    let made = testing::attempt(&client(), &delivery(42, "evt_1", payload), &webhook, 3).await;
     assert_eq!((made.number, made.status, made.error), (3, Some(200), None), "{made:?}");
     assert_eq!((made.detail.as_str(), made.excerpt.as_str()), ("", "ok"));
     assert!(made.at >= before && made.at <= clock::now());
@@ -150,7 +150,8 @@ async fn a_payload_of_any_size_arrives_whole() {
     let client = client();
     for size in [0, 1, 65_536, 1024 * 1024] {
         let payload = vec![b'x'; size];
-        let made = client.attempt(&delivery(1, "e", &payload), &webhook(&receiver.url("/")), 1).await;
+        let made =
+            testing::attempt(&client, &delivery(1, "e", &payload), &webhook(&receiver.url("/")), 1).await;
         assert_eq!(made.error, None, "{made:?}");
         let request = requests.recv().await.unwrap();
         let (head, body) = request.split_once("\r\n\r\n").unwrap();

@@ -65,7 +65,8 @@ async fn a_kept_connection_closed_under_a_request_costs_no_attempt() {
         let client = client();
         assert_eq!(attempt(&client, &receiver.url("/")).await.error, None);
         let payload = vec![b'x'; 1024 * 1024];
-        let made = client.attempt(&delivery(2, "evt_2", &payload), &webhook(&receiver.url("/")), 7).await;
+        let made =
+            testing::attempt(&client, &delivery(2, "evt_2", &payload), &webhook(&receiver.url("/")), 7).await;
         assert_eq!((made.number, made.status, made.error), (7, Some(200), None), "{made:?}");
         assert_eq!(receiver.connections(), 2);
         let second = loop {

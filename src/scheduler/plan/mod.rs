@@ -6,7 +6,7 @@
 //! * ready: due; first in, first out over all orgs, and an org whose attempt ended goes to the back;
 //! * delayed: by due time;
 //! * in flight: one attempt runs. What the queue announces meanwhile is kept and counts once the attempt is gone;
-//! * held: paused.
+//! * held: paused, or the head is.
 //!
 //! Orgs whose last attempt failed may fill three quarters of the slots, so that receivers that hang leave room for
 //! those that answer. For that the numbers of such orgs are remembered, also while their queue is empty.
@@ -65,7 +65,7 @@ pub enum End {
         /// The same on the monotonic clock, exact where the wall clock may have stepped.
         due: Duration,
     },
-    /// It failed and the delivery is dead.
+    /// It failed and was the last: the delivery is dead or held.
     Exhausted,
     /// There was no attempt, or it no longer counts: skipped, its org or webhook is gone, its record is unreadable.
     Void,
@@ -96,7 +96,7 @@ pub struct Counts {
     pub ready: u64,
     /// Heads that wait for their time.
     pub delayed: u64,
-    /// Paused orgs with a head.
+    /// Orgs with a head that are paused, or whose head is held.
     pub held: u64,
     /// When the head that has been ready for longest was due.
     pub oldest_due: Option<Duration>,
@@ -315,7 +315,7 @@ impl Plan {
 
     /// Puts an org with a head where it belongs. One that was ready before keeps its `ticket`.
     fn place(&mut self, now: Duration, org: OrgNumber, mut entry: Entry, ticket: Option<u64>) {
-        entry.place = if entry.paused {
+        entry.place = if entry.paused || entry.head.is_some_and(|head| head.held) {
             self.held += 1;
             Place::Held
         } else if entry.due > now {

@@ -56,6 +56,7 @@ impl Model {
             sequence: Sequence(self.first),
             attempts: self.attempts,
             not_before: self.wait_until.map(not_before),
+            held: false,
         })
     }
 

@@ -28,6 +28,7 @@ impl Rig {
             sequence: Sequence(sequence),
             attempts,
             not_before: wait.map(|_| not_before(due)),
+            held: false,
         });
         self.plan.announced(self.now, &Announced { org: OrgNumber(org), head, due, paused });
     }

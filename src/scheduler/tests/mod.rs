@@ -5,6 +5,7 @@
 //! The store's committer is a thread that paused time knows nothing of: whoever awaits the store holds time meanwhile
 //! ([`HeldTime`]).
 
+mod answers;
 mod endings;
 mod operators;
 mod order;
@@ -22,8 +23,9 @@ use tokio::time::Instant;
 use super::attempt::Sender;
 use super::{Scheduler, Settings};
 use crate::clock;
+use crate::delivery::{Addressed, Made};
 use crate::model::{
-    Attempt, DeadLetter, Delivery, Event, EventPattern, FailReason, OrgNumber, OrgSettings, Retry, Sequence,
+    Attempt, DeadLetter, Event, FailReason, OrgNumber, OrgSettings, Retry, Sequence, Target, UrlTemplate,
     Webhook,
 };
 use crate::queue::{Append, DeadFilter, MasterKey, Org, Queue, StoreOptions};
@@ -57,6 +59,10 @@ const fn ms(ms: u64) -> Duration {
 enum Answer {
     Ok,
     Fail,
+    /// 410.
+    Gone,
+    /// Fails, and asks to be left alone for this long.
+    RetryAfter(Duration),
     Panic,
     /// Answers after this time.
     Late(Duration, bool),
@@ -112,7 +118,8 @@ impl Script {
         }))
     }
 
-    pub(super) async fn attempt(&self, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
+    pub(super) async fn attempt(&self, addressed: &Addressed<'_>, number: u32) -> Made {
+        let Addressed { delivery, webhook, .. } = addressed;
         let org = webhook.description.clone();
         let began = Instant::now();
         let seen = Seen {
@@ -131,26 +138,33 @@ impl Script {
         };
         let answer = self.0.rule.lock().unwrap()(&seen);
         self.0.seen.lock().unwrap().push(seen);
-        let delivered = match answer {
-            Answer::Ok => true,
-            Answer::Fail => false,
+        let mut retry_after = None;
+        let status = match answer {
+            Answer::Ok => 200,
+            Answer::Fail => 503,
+            Answer::Gone => 410,
+            Answer::RetryAfter(after) => {
+                retry_after = Some(after);
+                503
+            }
             Answer::Panic => panic!("as the script says"),
             Answer::Late(after, delivered) => {
                 tokio::time::sleep(after).await;
-                delivered
+                if delivered { 200 } else { 503 }
             }
             Answer::Hang => std::future::pending().await,
         };
         drop(open);
-        Attempt {
+        let attempt = Attempt {
             number,
             at: clock::now(),
             duration_ms: u32::try_from(began.elapsed().as_millis()).unwrap(),
-            status: Some(if delivered { 200 } else { 503 }),
-            error: (!delivered).then_some(FailReason::Status),
+            status: Some(status),
+            error: (status != 200).then_some(FailReason::Status),
             detail: String::new(),
             excerpt: String::new(),
-        }
+        };
+        Made { attempt, retry_after }
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -208,19 +222,13 @@ impl Rig {
     }
 
     async fn put_webhook(&self, org: &str, retry: Retry, enabled: bool) {
-        let at = clock::now();
+        let target = Target::Url(UrlTemplate::fixed("https://receiver.example/"));
         let webhook = Webhook {
-            id: "orders".parse().unwrap(),
-            url: "https://receiver.example/".parse().unwrap(),
-            events: vec![EventPattern::any()],
-            password: None,
             retry,
-            timeout: ms(10_000),
             enabled,
             // Tells the script whose it is: a delivery does not name its org.
             description: org.into(),
-            created_at: at,
-            updated_at: at,
+            ..Webhook::new("orders".parse().unwrap(), target, clock::now())
         };
         held(self.queue.put_webhook(&org.parse().unwrap(), webhook)).await.unwrap();
     }

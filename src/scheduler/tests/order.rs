@@ -20,7 +20,7 @@ async fn deliveries_of_an_org_are_in_order_under_random_failures() {
     let mut orgs = Vec::new();
     for n in 0..6 {
         let retry = Retry { attempts: 1 + n, ..Retry::default() };
-        orgs.push((format!("org{n}"), retry, rig.org(&format!("org{n}"), retry).await));
+        orgs.push((format!("org{n}"), retry.clone(), rig.org(&format!("org{n}"), retry).await));
     }
     for _ in 0..5 {
         for (_, _, org) in &orgs {

@@ -26,7 +26,8 @@ async fn ten_attempts_to_the_millisecond_then_the_next_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_webhooks_own_schedule_counts() {
     let rig = Rig::new(Settings::default(), |_| Answer::Fail).await;
-    let retry = Retry { attempts: 4, first_delay: ms(1000), factor: 3.0, max_delay: ms(5000) };
+    let retry =
+        Retry { attempts: 4, first_delay: ms(1000), factor: 3.0, max_delay: ms(5000), ..Retry::default() };
     let org = rig.org("acme", retry).await;
     rig.append(&org, 1).await;
     rig.drained(org.number).await;
@@ -47,7 +48,8 @@ async fn a_panic_while_sending_is_a_failed_attempt() {
 async fn a_restart_continues_attempts_and_waits() {
     const HOUR: u64 = 3_600_000;
     let rig = Rig::new(Settings::default(), |_| Answer::Fail).await;
-    let retry = Retry { attempts: 5, first_delay: ms(1000), factor: 3600.0, max_delay: ms(HOUR) };
+    let retry =
+        Retry { attempts: 5, first_delay: ms(1000), factor: 3600.0, max_delay: ms(HOUR), ..Retry::default() };
     let org = rig.org("acme", retry).await;
     rig.append(&org, 2).await;
     wait_until(|| rig.script.seen().len() == 2).await;
@@ -67,13 +69,22 @@ async fn a_restart_continues_attempts_and_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_beyond_the_webhooks_maximum_is_cut_when_it_is_read() {
-    let hour = Retry { attempts: 2, first_delay: ms(3_600_000), factor: 1.0, max_delay: ms(3_600_000) };
+    let hour = Retry {
+        attempts: 2,
+        first_delay: ms(3_600_000),
+        factor: 1.0,
+        max_delay: ms(3_600_000),
+        ..Retry::default()
+    };
     let rig = Rig::new(Settings::default(), |_| Answer::Fail).await;
-    let org = rig.org("acme", hour).await;
+    let org = rig.org("acme", hour.clone()).await;
     rig.append(&org, 1).await;
     wait_until(|| rig.scheduler.snapshot().delayed == 1).await;
     // As after a clock that was set back: what is stored is further away than any wait may be now.
     rig.put_webhook("acme", Retry { max_delay: ms(5000), first_delay: ms(5000), ..hour }, true).await;
+    let orders = "orders".parse().unwrap();
+    let no_longer = rig.queue.change_webhook(&org.id, &orders, |hook| hook.retry_after_max = ms(0));
+    held(no_longer).await.unwrap();
     let rig = rig.restart(|_| Answer::Ok).await;
     rig.drained(org.number).await;
     assert_eq!(rig.script.seen_of("acme"), [(1, 2, 5000)]);

@@ -1,21 +1,20 @@
 //! PURE. The stored records: what is inside a sealed value. The only place where bincode is used.
 //!
-//! **To change a record**: raise [`super::seal::FORMAT_VERSION`], keep the old struct and its reader under a name that
-//! ends in the version it had, and read either. Do it for every change, also between releases. The layout is bincode's
-//! legacy one (fixed-width little-endian integers, u64 lengths), which maintained successors read as well; it is not
-//! self-describing, so a field can never be added in place.
+//! **To change a record**: raise [`super::seal::FORMAT_VERSION`], keep the old struct under a name that ends in the
+//! version it had, and read either ([`Record::read`]). Do it for every change, also between releases. The layout is
+//! bincode's legacy one (fixed-width little-endian integers, u64 lengths), which maintained successors read as well; it
+//! is not self-describing, so a field can never be added in place.
+
+mod settings;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bincode::{Decode, Encode};
 use bytes::Bytes;
 
 use super::seal::Unreadable;
-use crate::model::{
-    Attempt, DeadReason, Delivery, EventPattern, FailReason, OrgId, OrgSettings, Retry, Secret, Sequence,
-    UnixMs, Webhook,
-};
+use crate::model::{Attempt, DeadReason, Delivery, FailReason, Sequence, UnixMs};
+pub(super) use settings::{ClientRecord, OrgRecord, WebhookRecord};
 
 /// No record is larger: bounds what a hostile length prefix can make the decoder allocate.
 const RECORD_BYTES_MAX: usize = 128 * 1024;
@@ -72,6 +71,37 @@ pub(super) struct HeadRecord {
     pub sequence: u64,
     pub attempts: u32,
     pub not_before_ms: Option<i64>,
+    pub held: bool,
+}
+
+/// Of format 1: no head was ever held.
+#[derive(Debug, Encode, Decode)]
+struct StateRecord1 {
+    next_sequence: u64,
+    bytes_total: u64,
+    paused: Option<PauseRecord>,
+    head: Option<HeadRecord1>,
+    last_revived: Option<u64>,
+}
+
+#[derive(Debug, Encode, Decode)]
+struct HeadRecord1 {
+    sequence: u64,
+    attempts: u32,
+    not_before_ms: Option<i64>,
+}
+
+impl From<StateRecord1> for StateRecord {
+    fn from(record: StateRecord1) -> StateRecord {
+        let StateRecord1 { next_sequence, bytes_total, paused, head, last_revived } = record;
+        let head = head.map(|HeadRecord1 { sequence, attempts, not_before_ms }| HeadRecord {
+            sequence,
+            attempts,
+            not_before_ms,
+            held: false,
+        });
+        StateRecord { next_sequence, bytes_total, paused, head, last_revived }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -104,34 +134,6 @@ pub(super) struct DeadRecord {
     pub attempts_made: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct OrgRecord {
-    pub id: String,
-    pub plan: Option<String>,
-    pub description: String,
-    pub max_deliveries: Option<u64>,
-    pub max_bytes: Option<u64>,
-    pub created_at_ms: i64,
-    pub updated_at_ms: i64,
-}
-
-#[derive(Clone, PartialEq, Encode, Decode)]
-pub(super) struct WebhookRecord {
-    pub id: String,
-    pub url: String,
-    pub events: Vec<String>,
-    pub password: Option<String>,
-    pub attempts: u32,
-    pub first_delay_ms: u64,
-    pub factor: f64,
-    pub max_delay_ms: u64,
-    pub timeout_ms: u64,
-    pub enabled: bool,
-    pub description: String,
-    pub created_at_ms: i64,
-    pub updated_at_ms: i64,
-}
-
 /// An unreadable record, kept as it was for whoever can make something of it.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct QuarantineRecord {
@@ -139,6 +141,41 @@ pub(super) struct QuarantineRecord {
     pub key: Vec<u8>,
     pub value: Vec<u8>,
     pub why: String,
+}
+
+/// What can be stored, and read back in every format that this binary knows.
+pub(super) trait Record: Encode + Decode<()> {
+    /// Reads what was written in format `version`.
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable>;
+}
+
+/// Records that have not changed since the first format.
+macro_rules! unchanged {
+    ($($record:ty),+) => {
+        $(impl Record for $record {
+            fn read(_: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+                decode(bytes)
+            }
+        })+
+    };
+}
+
+unchanged!(
+    u32,
+    u64,
+    DeliveryRecord,
+    AttemptRecord,
+    SeenRecord,
+    DeadRecord,
+    OrgRecord,
+    ClientRecord,
+    QuarantineRecord
+);
+
+impl Record for StateRecord {
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        if version == 1 { decode::<StateRecord1>(bytes).map(Into::into) } else { decode(bytes) }
+    }
 }
 
 fn layout() -> impl bincode::config::Config {
@@ -151,7 +188,7 @@ pub(super) fn encode(record: &impl Encode, buffer: &mut Vec<u8>) -> Result<(), U
 }
 
 /// Reads a record; all bytes must belong to it.
-pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
+fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
     match bincode::decode_from_slice(bytes, layout()) {
         Ok((record, consumed)) if consumed == bytes.len() => Ok(record),
         _ => Err(Unreadable::Garbled),
@@ -160,10 +197,6 @@ pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
 
 fn parse<T: std::str::FromStr>(text: &str) -> Result<T, Unreadable> {
     text.parse().map_err(|_| Unreadable::Garbled)
-}
-
-fn ms(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl DeliveryRecord {
@@ -210,74 +243,6 @@ impl AttemptRecord {
     }
 }
 
-impl OrgRecord {
-    pub(super) fn new(id: &OrgId, settings: &OrgSettings) -> OrgRecord {
-        OrgRecord {
-            id: id.as_str().to_owned(),
-            plan: settings.plan.clone(),
-            description: settings.description.clone(),
-            max_deliveries: settings.max_deliveries,
-            max_bytes: settings.max_bytes,
-            created_at_ms: settings.created_at.0,
-            updated_at_ms: settings.updated_at.0,
-        }
-    }
-
-    pub(super) fn into_parts(self) -> Result<(OrgId, OrgSettings), Unreadable> {
-        let settings = OrgSettings {
-            plan: self.plan,
-            description: self.description,
-            max_deliveries: self.max_deliveries,
-            max_bytes: self.max_bytes,
-            created_at: UnixMs(self.created_at_ms),
-            updated_at: UnixMs(self.updated_at_ms),
-        };
-        Ok((parse(&self.id)?, settings))
-    }
-}
-
-impl From<&Webhook> for WebhookRecord {
-    fn from(webhook: &Webhook) -> WebhookRecord {
-        WebhookRecord {
-            id: webhook.id.as_str().to_owned(),
-            url: webhook.url.as_str().to_owned(),
-            events: webhook.events.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
-            password: webhook.password.as_ref().map(|password| password.expose().to_owned()),
-            attempts: webhook.retry.attempts,
-            first_delay_ms: ms(webhook.retry.first_delay),
-            factor: webhook.retry.factor,
-            max_delay_ms: ms(webhook.retry.max_delay),
-            timeout_ms: ms(webhook.timeout),
-            enabled: webhook.enabled,
-            description: webhook.description.clone(),
-            created_at_ms: webhook.created_at.0,
-            updated_at_ms: webhook.updated_at.0,
-        }
-    }
-}
-
-impl WebhookRecord {
-    pub(super) fn into_webhook(self) -> Result<Webhook, Unreadable> {
-        Ok(Webhook {
-            id: parse(&self.id)?,
-            url: parse(&self.url)?,
-            events: self.events.iter().map(|p| parse::<EventPattern>(p)).collect::<Result<_, _>>()?,
-            password: self.password.map(Secret::new),
-            retry: Retry {
-                attempts: self.attempts,
-                first_delay: Duration::from_millis(self.first_delay_ms),
-                factor: self.factor,
-                max_delay: Duration::from_millis(self.max_delay_ms),
-            },
-            timeout: Duration::from_millis(self.timeout_ms),
-            enabled: self.enabled,
-            description: self.description,
-            created_at: UnixMs(self.created_at_ms),
-            updated_at: UnixMs(self.updated_at_ms),
-        })
-    }
-}
-
 impl DeadRecord {
     pub(super) fn reason(&self) -> Result<DeadReason, Unreadable> {
         parse(&self.reason)
@@ -294,14 +259,14 @@ mod tests {
         bytes
     }
 
-    /// The bytes of a state record as format version 1 writes them: a change here is a change of the format.
+    /// The bytes of a state record as format 2 writes them, and as format 1 did: a change here is a change of the format.
     #[test]
     fn state_record_keeps_its_bytes() {
         let record = StateRecord {
             next_sequence: 7,
             bytes_total: 1024,
             paused: None,
-            head: Some(HeadRecord { sequence: 5, attempts: 2, not_before_ms: Some(-1) }),
+            head: Some(HeadRecord { sequence: 5, attempts: 2, not_before_ms: Some(-1), held: false }),
             last_revived: None,
         };
         let bytes = encoded(&record);
@@ -314,9 +279,12 @@ mod tests {
         golden.extend_from_slice(&2u32.to_le_bytes());
         golden.push(1);
         golden.extend_from_slice(&(-1i64).to_le_bytes());
-        golden.push(0);
+        let mut old = golden.clone();
+        golden.extend_from_slice(&[0, 0]);
+        old.push(0);
         assert_eq!(bytes, golden);
-        assert_eq!(decode::<StateRecord>(&bytes), Ok(record));
+        assert_eq!(StateRecord::read(2, &bytes), Ok(record.clone()));
+        assert_eq!(StateRecord::read(1, &old), Ok(record));
     }
 
     #[test]

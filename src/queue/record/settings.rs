@@ -1,0 +1,600 @@
+//! PURE. The records of what operators set: orgs, clients and webhooks.
+
+use std::time::Duration;
+
+use bincode::{Decode, Encode};
+
+use super::{Record, decode, parse};
+use crate::model::{
+    Authorization, Client, Condition, Credentials, EventPattern, Headers, OnExhausted, OrgId, OrgSettings,
+    Piece, Proxy, ProxyKind, RETRY_AFTER_MAX_DEFAULT, Retry, Route, Secret, Signature, SigningSecret, Target,
+    Tls, UnixMs, UrlTemplate, Webhook,
+};
+use crate::queue::seal::Unreadable;
+
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(in crate::queue) struct OrgRecord {
+    pub id: String,
+    pub plan: Option<String>,
+    pub description: String,
+    pub max_deliveries: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub created_at_ms: i64,
+    pub updated_at_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Encode, Decode)]
+pub(in crate::queue) struct ClientRecord {
+    id: String,
+    base_url: String,
+    authorization: Option<AuthorizationRecord>,
+    headers: Vec<(String, String)>,
+    route: RouteRecord,
+    description: String,
+    created_at_ms: i64,
+    updated_at_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Encode, Decode)]
+pub(in crate::queue) struct WebhookRecord {
+    id: String,
+    client: Option<String>,
+    /// The whole URL, or path and query after the client's base URL.
+    url: Vec<PieceRecord>,
+    method: String,
+    events: Vec<String>,
+    matching: Vec<(String, Vec<String>)>,
+    password: Option<String>,
+    password_header: Option<String>,
+    authorization: Option<AuthorizationRecord>,
+    signature: Option<SignatureRecord>,
+    headers: Vec<(String, String)>,
+    route: Option<RouteRecord>,
+    retry: RetryRecord,
+    retry_after_max_ms: u64,
+    timeout_ms: u64,
+    disable_on_gone: bool,
+    enabled: bool,
+    faithful: bool,
+    description: String,
+    created_at_ms: i64,
+    updated_at_ms: i64,
+}
+
+/// Of format 1: a URL without variables, POST, a password.
+#[derive(Clone, PartialEq, Encode, Decode)]
+struct WebhookRecord1 {
+    id: String,
+    url: String,
+    events: Vec<String>,
+    password: Option<String>,
+    attempts: u32,
+    first_delay_ms: u64,
+    factor: f64,
+    max_delay_ms: u64,
+    timeout_ms: u64,
+    enabled: bool,
+    description: String,
+    created_at_ms: i64,
+    updated_at_ms: i64,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+enum PieceRecord {
+    Literal(String),
+    Variable(String),
+}
+
+#[derive(Clone, PartialEq, Encode, Decode)]
+struct RetryRecord {
+    attempts: u32,
+    first_delay_ms: u64,
+    factor: f64,
+    max_delay_ms: u64,
+    schedule_ms: Option<Vec<u64>>,
+    jitter: f64,
+    on_exhausted: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+enum AuthorizationRecord {
+    Basic { username: String, password: String },
+    Bearer { token: String },
+    Header { name: String, value: String },
+    HmacSha256 { secret: String },
+}
+
+/// A secret, and until when it signs.
+type SigningSecretRecord = (String, Option<i64>);
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+enum SignatureRecord {
+    Standard { secrets: Vec<SigningSecretRecord> },
+    Hex { header: String, secrets: Vec<SigningSecretRecord> },
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct RouteRecord {
+    tls: Option<TlsRecord>,
+    proxy: Option<ProxyRecord>,
+    http2: Option<bool>,
+    bind_address: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct TlsRecord {
+    ca: Option<String>,
+    certificate: Option<String>,
+    key: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+struct ProxyRecord {
+    scheme: String,
+    host: String,
+    port: u16,
+    /// User name and password.
+    credentials: Option<(String, String)>,
+}
+
+impl Record for WebhookRecord {
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        if version == 1 { decode::<WebhookRecord1>(bytes).map(Into::into) } else { decode(bytes) }
+    }
+}
+
+impl From<WebhookRecord1> for WebhookRecord {
+    fn from(old: WebhookRecord1) -> WebhookRecord {
+        WebhookRecord {
+            id: old.id,
+            client: None,
+            // Braces had no meaning then, and have none in what was saved then.
+            url: vec![PieceRecord::Literal(old.url)],
+            method: crate::model::Method::Post.as_str().to_owned(),
+            events: old.events,
+            matching: Vec::new(),
+            password: old.password,
+            password_header: None,
+            authorization: None,
+            signature: None,
+            headers: Vec::new(),
+            route: None,
+            retry: RetryRecord {
+                attempts: old.attempts,
+                first_delay_ms: old.first_delay_ms,
+                factor: old.factor,
+                max_delay_ms: old.max_delay_ms,
+                schedule_ms: None,
+                jitter: 0.0,
+                on_exhausted: OnExhausted::Advance.code().to_owned(),
+            },
+            retry_after_max_ms: ms(RETRY_AFTER_MAX_DEFAULT),
+            timeout_ms: old.timeout_ms,
+            disable_on_gone: false,
+            enabled: old.enabled,
+            faithful: false,
+            description: old.description,
+            created_at_ms: old.created_at_ms,
+            updated_at_ms: old.updated_at_ms,
+        }
+    }
+}
+
+fn ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn exposed(secret: &Secret) -> String {
+    secret.expose().to_owned()
+}
+
+impl OrgRecord {
+    pub(in crate::queue) fn new(id: &OrgId, settings: &OrgSettings) -> OrgRecord {
+        OrgRecord {
+            id: id.as_str().to_owned(),
+            plan: settings.plan.clone(),
+            description: settings.description.clone(),
+            max_deliveries: settings.max_deliveries,
+            max_bytes: settings.max_bytes,
+            created_at_ms: settings.created_at.0,
+            updated_at_ms: settings.updated_at.0,
+        }
+    }
+
+    pub(in crate::queue) fn into_parts(self) -> Result<(OrgId, OrgSettings), Unreadable> {
+        let settings = OrgSettings {
+            plan: self.plan,
+            description: self.description,
+            max_deliveries: self.max_deliveries,
+            max_bytes: self.max_bytes,
+            created_at: UnixMs(self.created_at_ms),
+            updated_at: UnixMs(self.updated_at_ms),
+        };
+        Ok((parse(&self.id)?, settings))
+    }
+}
+
+impl From<&Client> for ClientRecord {
+    fn from(client: &Client) -> ClientRecord {
+        ClientRecord {
+            id: client.id.as_str().to_owned(),
+            base_url: client.base_url.as_str().to_owned(),
+            authorization: client.authorization.as_deref().map(AuthorizationRecord::from),
+            headers: headers_record(&client.headers),
+            route: RouteRecord::from(&client.route),
+            description: client.description.clone(),
+            created_at_ms: client.created_at.0,
+            updated_at_ms: client.updated_at.0,
+        }
+    }
+}
+
+impl ClientRecord {
+    pub(in crate::queue) fn into_client(self) -> Result<Client, Unreadable> {
+        Ok(Client {
+            id: parse(&self.id)?,
+            base_url: parse(&self.base_url)?,
+            authorization: self.authorization.map(|record| Box::new(record.into())),
+            headers: headers(self.headers),
+            route: self.route.into_route()?,
+            description: self.description,
+            created_at: UnixMs(self.created_at_ms),
+            updated_at: UnixMs(self.updated_at_ms),
+        })
+    }
+}
+
+impl From<&Webhook> for WebhookRecord {
+    fn from(webhook: &Webhook) -> WebhookRecord {
+        let (client, template) = match &webhook.target {
+            Target::Url(template) => (None, template),
+            Target::Client { client, path } => (Some(client.as_str().to_owned()), path),
+        };
+        let matching = webhook.matching.iter().map(|condition| {
+            let values = condition.values.iter().map(ToString::to_string).collect();
+            (condition.attribute.to_string(), values)
+        });
+        WebhookRecord {
+            id: webhook.id.as_str().to_owned(),
+            client,
+            url: template.pieces().iter().map(PieceRecord::from).collect(),
+            method: webhook.method.as_str().to_owned(),
+            events: webhook.events.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            matching: matching.collect(),
+            password: webhook.password.as_ref().map(exposed),
+            password_header: webhook.password_header.as_ref().map(ToString::to_string),
+            authorization: webhook.authorization.as_deref().map(AuthorizationRecord::from),
+            signature: webhook.signature.as_deref().map(SignatureRecord::from),
+            headers: headers_record(&webhook.headers),
+            route: webhook.route.as_deref().map(RouteRecord::from),
+            retry: RetryRecord::from(&webhook.retry),
+            retry_after_max_ms: ms(webhook.retry_after_max),
+            timeout_ms: ms(webhook.timeout),
+            disable_on_gone: webhook.disable_on_gone,
+            enabled: webhook.enabled,
+            faithful: webhook.faithful,
+            description: webhook.description.clone(),
+            created_at_ms: webhook.created_at.0,
+            updated_at_ms: webhook.updated_at.0,
+        }
+    }
+}
+
+impl WebhookRecord {
+    pub(in crate::queue) fn into_webhook(self) -> Result<Webhook, Unreadable> {
+        let template = UrlTemplate::new(self.url.into_iter().map(Piece::from).collect());
+        let target = match self.client {
+            None => Target::Url(template),
+            Some(client) => Target::Client { client: parse(&client)?, path: template },
+        };
+        let matching = self.matching.into_iter().map(|(attribute, values)| Condition {
+            attribute: attribute.into_boxed_str(),
+            values: values.into_iter().map(String::into_boxed_str).collect(),
+        });
+        Ok(Webhook {
+            id: parse(&self.id)?,
+            target,
+            method: parse(&self.method)?,
+            events: self.events.iter().map(|p| parse::<EventPattern>(p)).collect::<Result<_, _>>()?,
+            matching: matching.collect(),
+            password: self.password.map(Secret::new),
+            password_header: self.password_header.map(String::into_boxed_str),
+            authorization: self.authorization.map(|record| Box::new(record.into())),
+            signature: self.signature.map(|record| Box::new(record.into())),
+            headers: headers(self.headers),
+            route: self.route.map(RouteRecord::into_route).transpose()?.map(Into::into),
+            retry: self.retry.into_retry()?,
+            retry_after_max: Duration::from_millis(self.retry_after_max_ms),
+            timeout: Duration::from_millis(self.timeout_ms),
+            disable_on_gone: self.disable_on_gone,
+            enabled: self.enabled,
+            faithful: self.faithful,
+            description: self.description,
+            created_at: UnixMs(self.created_at_ms),
+            updated_at: UnixMs(self.updated_at_ms),
+        })
+    }
+}
+
+fn headers_record(headers: &Headers) -> Vec<(String, String)> {
+    headers.0.iter().map(|(name, value)| (name.to_string(), exposed(value))).collect()
+}
+
+fn headers(record: Vec<(String, String)>) -> Headers {
+    Headers(record.into_iter().map(|(name, value)| (name.into_boxed_str(), Secret::new(value))).collect())
+}
+
+impl From<&Piece> for PieceRecord {
+    fn from(piece: &Piece) -> PieceRecord {
+        match piece {
+            Piece::Literal(text) => PieceRecord::Literal(text.to_string()),
+            Piece::Variable(name) => PieceRecord::Variable(name.to_string()),
+        }
+    }
+}
+
+impl From<PieceRecord> for Piece {
+    fn from(record: PieceRecord) -> Piece {
+        match record {
+            PieceRecord::Literal(text) => Piece::Literal(text.into()),
+            PieceRecord::Variable(name) => Piece::Variable(name.into()),
+        }
+    }
+}
+
+impl From<&Retry> for RetryRecord {
+    fn from(retry: &Retry) -> RetryRecord {
+        RetryRecord {
+            attempts: retry.attempts,
+            first_delay_ms: ms(retry.first_delay),
+            factor: retry.factor,
+            max_delay_ms: ms(retry.max_delay),
+            schedule_ms: retry.schedule.as_ref().map(|waits| waits.iter().copied().map(ms).collect()),
+            jitter: retry.jitter,
+            on_exhausted: retry.on_exhausted.code().to_owned(),
+        }
+    }
+}
+
+impl RetryRecord {
+    fn into_retry(self) -> Result<Retry, Unreadable> {
+        let schedule = self.schedule_ms.map(|waits| waits.into_iter().map(Duration::from_millis).collect());
+        Ok(Retry {
+            attempts: self.attempts,
+            first_delay: Duration::from_millis(self.first_delay_ms),
+            factor: self.factor,
+            max_delay: Duration::from_millis(self.max_delay_ms),
+            schedule,
+            jitter: self.jitter,
+            on_exhausted: parse(&self.on_exhausted)?,
+        })
+    }
+}
+
+impl From<&Authorization> for AuthorizationRecord {
+    fn from(authorization: &Authorization) -> AuthorizationRecord {
+        match authorization {
+            Authorization::Basic { username, password } => {
+                AuthorizationRecord::Basic { username: username.clone(), password: exposed(password) }
+            }
+            Authorization::Bearer { token } => AuthorizationRecord::Bearer { token: exposed(token) },
+            Authorization::Header { name, value } => {
+                AuthorizationRecord::Header { name: name.clone(), value: exposed(value) }
+            }
+            Authorization::HmacSha256 { secret } => {
+                AuthorizationRecord::HmacSha256 { secret: exposed(secret) }
+            }
+        }
+    }
+}
+
+impl From<AuthorizationRecord> for Authorization {
+    fn from(record: AuthorizationRecord) -> Authorization {
+        match record {
+            AuthorizationRecord::Basic { username, password } => {
+                Authorization::Basic { username, password: Secret::new(password) }
+            }
+            AuthorizationRecord::Bearer { token } => Authorization::Bearer { token: Secret::new(token) },
+            AuthorizationRecord::Header { name, value } => {
+                Authorization::Header { name, value: Secret::new(value) }
+            }
+            AuthorizationRecord::HmacSha256 { secret } => {
+                Authorization::HmacSha256 { secret: Secret::new(secret) }
+            }
+        }
+    }
+}
+
+fn secrets_record(secrets: &[SigningSecret]) -> Vec<SigningSecretRecord> {
+    secrets.iter().map(|one| (exposed(&one.secret), one.until.map(|until| until.0))).collect()
+}
+
+fn secrets(record: Vec<SigningSecretRecord>) -> Vec<SigningSecret> {
+    let secret = |(text, until): SigningSecretRecord| SigningSecret {
+        secret: Secret::new(text),
+        until: until.map(UnixMs),
+    };
+    record.into_iter().map(secret).collect()
+}
+
+impl From<&Signature> for SignatureRecord {
+    fn from(signature: &Signature) -> SignatureRecord {
+        match signature {
+            Signature::Standard { secrets } => SignatureRecord::Standard { secrets: secrets_record(secrets) },
+            Signature::Hex { header, secrets } => {
+                SignatureRecord::Hex { header: header.clone(), secrets: secrets_record(secrets) }
+            }
+        }
+    }
+}
+
+impl From<SignatureRecord> for Signature {
+    fn from(record: SignatureRecord) -> Signature {
+        match record {
+            SignatureRecord::Standard { secrets: all } => Signature::Standard { secrets: secrets(all) },
+            SignatureRecord::Hex { header, secrets: all } => Signature::Hex { header, secrets: secrets(all) },
+        }
+    }
+}
+
+impl From<&Route> for RouteRecord {
+    fn from(route: &Route) -> RouteRecord {
+        let tls = route.tls.as_ref().map(|tls| TlsRecord {
+            ca: tls.ca.as_ref().map(ToString::to_string),
+            certificate: tls.certificate.as_ref().map(ToString::to_string),
+            key: tls.key.as_ref().map(exposed),
+        });
+        let proxy = route.proxy.as_ref().map(|proxy| ProxyRecord {
+            scheme: proxy.kind.scheme().to_owned(),
+            host: proxy.host.to_string(),
+            port: proxy.port,
+            credentials: proxy
+                .credentials
+                .as_ref()
+                .map(|credentials| (credentials.username.to_string(), exposed(&credentials.password))),
+        });
+        let bind_address = route.bind_address.map(|address| address.to_string());
+        RouteRecord { tls, proxy, http2: route.http2, bind_address }
+    }
+}
+
+impl RouteRecord {
+    fn into_route(self) -> Result<Route, Unreadable> {
+        let tls = self.tls.map(|tls| Tls {
+            ca: tls.ca.map(String::into_boxed_str),
+            certificate: tls.certificate.map(String::into_boxed_str),
+            key: tls.key.map(Secret::new),
+        });
+        let proxy = self.proxy.map(ProxyRecord::into_proxy).transpose()?;
+        let bind_address = self.bind_address.as_deref().map(parse).transpose()?;
+        Ok(Route { tls, proxy, http2: self.http2, bind_address })
+    }
+}
+
+impl ProxyRecord {
+    fn into_proxy(self) -> Result<Proxy, Unreadable> {
+        let kinds = [ProxyKind::Http, ProxyKind::Https, ProxyKind::Socks5];
+        let kind = kinds.into_iter().find(|kind| kind.scheme() == self.scheme).ok_or(Unreadable::Garbled)?;
+        let credentials = self.credentials.map(|(username, password)| Credentials {
+            username: username.into_boxed_str(),
+            password: Secret::new(password),
+        });
+        Ok(Proxy { kind, host: self.host.into_boxed_str(), port: self.port, credentials })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Method;
+
+    fn secret(text: &str) -> Secret {
+        Secret::new(text.to_owned())
+    }
+
+    fn route() -> Route {
+        Route {
+            tls: Some(Tls {
+                ca: Some("CA".into()),
+                certificate: Some("CERT".into()),
+                key: Some(secret("KEY")),
+            }),
+            proxy: Some(Proxy {
+                kind: ProxyKind::Socks5,
+                host: "::1".into(),
+                port: 1080,
+                credentials: Some(Credentials { username: "u".into(), password: secret("p") }),
+            }),
+            http2: Some(true),
+            bind_address: Some("192.0.2.1".parse().unwrap()),
+        }
+    }
+
+    fn webhook() -> Webhook {
+        let path = UrlTemplate::new(vec![Piece::Literal("/a/".into()), Piece::Variable("b".into())]);
+        let target = Target::Client { client: "hr".parse().unwrap(), path };
+        let secrets = vec![
+            SigningSecret { secret: secret("new"), until: None },
+            SigningSecret { secret: secret("old"), until: Some(UnixMs(5)) },
+        ];
+        Webhook {
+            method: Method::Patch,
+            matching: [Condition { attribute: "graph".into(), values: ["instant".into()].into() }].into(),
+            password: Some(secret("pw")),
+            password_header: Some("x-pw".into()),
+            authorization: Some(Box::new(Authorization::Basic {
+                username: "u".into(),
+                password: secret("p"),
+            })),
+            signature: Some(Box::new(Signature::Hex { header: "x-sig".into(), secrets })),
+            headers: Headers([("x-a".into(), secret("1"))].into()),
+            route: Some(route().into()),
+            retry: Retry {
+                schedule: Some([Duration::from_secs(1), Duration::from_secs(5)].into()),
+                jitter: 0.5,
+                on_exhausted: OnExhausted::Hold,
+                ..Retry::default()
+            },
+            disable_on_gone: true,
+            faithful: true,
+            ..Webhook::new("orders".parse().unwrap(), target, UnixMs(7))
+        }
+    }
+
+    #[test]
+    fn a_webhook_comes_back_as_it_was() {
+        let mut bytes = Vec::new();
+        super::super::encode(&WebhookRecord::from(&webhook()), &mut bytes).unwrap();
+        assert_eq!(WebhookRecord::read(2, &bytes).unwrap().into_webhook().unwrap(), webhook());
+        let kinds = [
+            Authorization::Bearer { token: secret("t") },
+            Authorization::Header { name: "x-key".into(), value: secret("v") },
+            Authorization::HmacSha256 { secret: secret("s") },
+        ];
+        for kind in kinds {
+            assert_eq!(Authorization::from(AuthorizationRecord::from(&kind)), kind);
+        }
+        let standard = Signature::Standard { secrets: Vec::new() };
+        assert_eq!(Signature::from(SignatureRecord::from(&standard)), standard);
+    }
+
+    #[test]
+    fn a_client_comes_back_as_it_was() {
+        let client = Client {
+            id: "hr".parse().unwrap(),
+            base_url: "https://hr.example/base".parse().unwrap(),
+            authorization: Some(Box::new(Authorization::HmacSha256 { secret: secret("s") })),
+            headers: Headers([("x-a".into(), secret("1"))].into()),
+            route: route(),
+            description: "d".into(),
+            created_at: UnixMs(1),
+            updated_at: UnixMs(2),
+        };
+        assert_eq!(ClientRecord::from(&client).into_client().unwrap(), client);
+    }
+
+    #[test]
+    fn a_webhook_of_the_first_format_keeps_its_meaning() {
+        let old = WebhookRecord1 {
+            id: "orders".into(),
+            url: "https://a.example/?x={y}".into(),
+            events: vec!["*".into()],
+            password: Some("pw".into()),
+            attempts: 3,
+            first_delay_ms: 1,
+            factor: 2.0,
+            max_delay_ms: 9,
+            timeout_ms: 100,
+            enabled: false,
+            description: "d".into(),
+            created_at_ms: 1,
+            updated_at_ms: 2,
+        };
+        let mut bytes = Vec::new();
+        super::super::encode(&old, &mut bytes).unwrap();
+        let webhook = WebhookRecord::read(1, &bytes).unwrap().into_webhook().unwrap();
+        assert_eq!(webhook.target, Target::Url(UrlTemplate::fixed("https://a.example/?x={y}")));
+        assert_eq!((webhook.method, webhook.retry.attempts, webhook.enabled), (Method::Post, 3, false));
+        assert_eq!(webhook.retry_after_max, RETRY_AFTER_MAX_DEFAULT);
+    }
+}
