@@ -80,7 +80,8 @@ async fn a_webhook_is_created_replaced_shown_and_deleted() {
     let created = f.put(path, body).await.is(201);
     assert_eq!(created["id"], "w");
     assert_eq!(created["password_set"], true);
-    let defaults = json!({"attempts": 3, "first_delay": "200ms", "factor": 2, "max_delay": "10s"});
+    let defaults = json!({"attempts": 3, "first_delay": "200ms", "factor": 2, "max_delay": "10s", "jitter": 0,
+            "on_exhausted": "advance"});
     assert_eq!(created["retry"], defaults);
     assert!(!f.get(path).await.is(200).to_string().contains("canary"));
     // A PUT replaces everything, the password too.

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
@@ -13,6 +14,7 @@ use serde_json::value::RawValue;
 
 use crate::api::problem::{Kind, Problem};
 use crate::config::nearest::nearest;
+use crate::model::parse_duration;
 
 /// Objects and arrays inside each other, the body's own object included. What common parsers of receivers accept.
 const DEPTH_MAX: usize = 128;
@@ -128,19 +130,41 @@ impl<'a> Members<'a> {
         Members { at: self.pointer(name).into(), known, values }.without(unknown).map(Some)
     }
 
-    /// A member that is an object of any names, each with text.
-    pub(in crate::api) fn texts(&self, name: &str) -> Result<Vec<(String, String)>, Problem> {
+    /// A member that is text which means one of a few things; the rule is named after the member.
+    pub(in crate::api) fn ruled<T: std::str::FromStr<Err = String>>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, Problem> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        text.parse().map(Some).map_err(|rule| self.invalid(name, rule))
+    }
+
+    /// A member that is a duration.
+    pub(in crate::api) fn duration(&self, name: &str) -> Result<Option<Duration>, Problem> {
+        let what = "a duration as text, for example \"200ms\", \"10s\" or \"1h\"";
+        let text: Option<String> = self.value(name, what)?;
+        text.map(|text| parse_duration(&text).map_err(|rule| self.invalid(name, rule))).transpose()
+    }
+
+    /// A member that is an object of any names, each with its value's text.
+    pub(in crate::api) fn pairs(&self, name: &str) -> Result<Vec<(Cow<'a, str>, &'a RawValue)>, Problem> {
         let Some(text) = self.given(name) else { return Ok(Vec::new()) };
         if !text.starts_with('{') {
-            return Err(self.invalid(name, "must be an object of strings"));
+            return Err(self.invalid(name, "must be an object"));
         }
         let Pairs(pairs) =
             serde_json::from_str(text).map_err(|error| malformed(format!("{name}: {error}")))?;
+        Ok(pairs)
+    }
+
+    /// A member that is an object of any names, each with text.
+    pub(in crate::api) fn texts(&self, name: &str) -> Result<Vec<(String, String)>, Problem> {
+        let pairs = self.pairs(name)?;
         let mut texts = Vec::with_capacity(pairs.len());
         for (key, value) in pairs {
-            let pointer = || format!("{}/{}", self.pointer(name), escape_pointer(&key));
-            let value = string(value.get())
-                .map_err(|_| Problem::invalid(pointer(), "an attribute's value must be a string"))?;
+            let pointer = || pointer_below(&self.pointer(name), &key);
+            let value =
+                string(value.get()).map_err(|_| Problem::invalid(pointer(), "a value must be a string"))?;
             texts.push((key.into_owned(), value.into_owned()));
         }
         Ok(texts)
@@ -174,8 +198,13 @@ pub(in crate::api) fn unknown_field(at: &str, name: &str, known: &[&str]) -> Pro
         Some(nearest) => format!("\"{shown}\" is not known here; did you mean \"{nearest}\"?"),
         None => format!("\"{shown}\" is not known here; known are {}", known.join(", ")),
     };
-    let field = format!("{at}/{}", escape_pointer(name));
+    let field = pointer_below(at, name);
     Problem { field: Some(field), ..Problem::new(Kind::UnknownField, detail) }
+}
+
+/// JSON Pointer of a name below another pointer.
+pub(in crate::api) fn pointer_below(at: &str, name: &str) -> String {
+    format!("{at}/{}", escape_pointer(name))
 }
 
 /// RFC 6901: `~` and `/` inside a name.

@@ -3,8 +3,10 @@
 
 mod delivery;
 mod event;
+mod matching;
 mod members;
 mod org;
+mod retry;
 mod webhook;
 
 use serde::Serialize;

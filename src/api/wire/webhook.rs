@@ -1,40 +1,54 @@
 //! Webhooks: checked on the way in, shown with every default filled in and without their secrets on the way out. PURE.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 use url::Url;
 
-use super::Members;
+use super::retry::{DELAY_MAX, RetryOut, retry};
+use super::{Members, matching};
 use crate::api::problem::Problem;
 use crate::delivery::check_url;
 use crate::model::{
-    ATTEMPTS_MAX, EventPattern, HumanDuration, Retry, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN,
-    Target, UnixMs, UrlTemplate, Webhook, WebhookId, format_duration, parse_duration,
+    EventPattern, HumanDuration, Method, RETRY_AFTER_MAX_DEFAULT, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX,
+    TIMEOUT_MIN, Target, UnixMs, UrlTemplate, Webhook, WebhookId, format_duration,
 };
 
 const URL_MAX: usize = 2048;
 const PASSWORD_MAX: usize = 2048;
-const EVENTS_MAX: usize = 200;
 pub(super) const DESCRIPTION_MAX: usize = 1024;
-/// A wait longer than this is more likely a mistake than a schedule.
-const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
-const FACTOR: std::ops::RangeInclusive<f64> = 1.0..=100.0;
 
 /// Reads the body of `PUT …/webhooks/{webhook}`. What is not given gets its default: a PUT replaces the whole webhook,
 /// its password included.
 pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> Result<Webhook, Problem> {
-    const KNOWN: &[&str] = &["url", "events", "password", "retry", "timeout", "enabled", "description"];
+    const KNOWN: &[&str] = &[
+        "url",
+        "method",
+        "events",
+        "match",
+        "password",
+        "retry",
+        "retry_after_max",
+        "timeout",
+        "disable_on_gone",
+        "enabled",
+        "faithful",
+        "description",
+    ];
     let members = Members::parse(body, KNOWN)?;
     let target = Target::Url(UrlTemplate::fixed(url(&members)?.as_str()));
     Ok(Webhook {
-        events: events(&members)?,
+        method: members.ruled("method")?.unwrap_or(Method::Post),
+        events: matching::events(&members)?,
+        matching: matching::conditions(&members)?,
         password: password(&members)?,
         retry: retry(&members)?,
+        retry_after_max: retry_after_max(&members)?,
         timeout: timeout(&members)?,
-        enabled: members.value("enabled", "true or false")?.unwrap_or(true),
+        disable_on_gone: flag(&members, "disable_on_gone", false)?,
+        enabled: flag(&members, "enabled", true)?,
+        faithful: flag(&members, "faithful", false)?,
         description: description(&members)?,
         ..Webhook::new(id, target, now)
     })
@@ -91,22 +105,6 @@ fn authority(after_scheme: &str) -> &str {
     rest.split(['/', '?', '#']).next().unwrap_or(rest)
 }
 
-fn events(members: &Members<'_>) -> Result<Vec<EventPattern>, Problem> {
-    let given: Option<Vec<&RawValue>> = members.value("events", "a list of event types")?;
-    let Some(given) = given else { return Ok(vec![EventPattern::any()]) };
-    if !(1..=EVENTS_MAX).contains(&given.len()) {
-        let rule = format!("must name 1 to {EVENTS_MAX} event types; [\"*\"] means every type");
-        return Err(members.invalid("events", rule));
-    }
-    let read = |(index, text): (usize, &&RawValue)| {
-        serde_json::from_str::<String>(text.get())
-            .map_err(|_| "an entry of events must be a string".to_owned())
-            .and_then(|text| text.parse())
-            .map_err(|rule| Problem::invalid(format!("/events/{index}"), rule))
-    };
-    given.iter().enumerate().map(read).collect()
-}
-
 /// Goes out as a header value, so it must be able to be one without being changed on the way.
 fn password(members: &Members<'_>) -> Result<Option<Secret>, Problem> {
     let Some(text) = members.text("password")? else { return Ok(None) };
@@ -121,14 +119,8 @@ fn password(members: &Members<'_>) -> Result<Option<Secret>, Problem> {
     Ok(Some(Secret::new(text.into_owned())))
 }
 
-fn duration(members: &Members<'_>, name: &str) -> Result<Option<Duration>, Problem> {
-    let what = "a duration as text, for example \"200ms\", \"10s\" or \"1h\"";
-    let text: Option<String> = members.value(name, what)?;
-    text.map(|text| parse_duration(&text).map_err(|rule| members.invalid(name, rule))).transpose()
-}
-
 fn timeout(members: &Members<'_>) -> Result<Duration, Problem> {
-    let timeout = duration(members, "timeout")?.unwrap_or(TIMEOUT_DEFAULT);
+    let timeout = members.duration("timeout")?.unwrap_or(TIMEOUT_DEFAULT);
     if (TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) {
         return Ok(timeout);
     }
@@ -136,32 +128,17 @@ fn timeout(members: &Members<'_>) -> Result<Duration, Problem> {
     Err(members.invalid("timeout", format_args!("must be from {min} to {max}")))
 }
 
-fn retry(members: &Members<'_>) -> Result<Retry, Problem> {
-    const KNOWN: &[&str] = &["attempts", "first_delay", "factor", "max_delay"];
-    let default = Retry::default();
-    let Some(members) = members.object("retry", KNOWN)? else { return Ok(default) };
-    let attempts = members.value("attempts", "a whole number")?.unwrap_or(u64::from(default.attempts));
-    let attempts = u32::try_from(attempts)
-        .ok()
-        .filter(|attempts| (1..=ATTEMPTS_MAX).contains(attempts))
-        .ok_or_else(|| members.invalid("attempts", format_args!("must be from 1 to {ATTEMPTS_MAX}")))?;
-    let factor: f64 = members.value("factor", "a number")?.unwrap_or(default.factor);
-    if !FACTOR.contains(&factor) {
-        let rule = format!("must be from {} to {}", FACTOR.start(), FACTOR.end());
-        return Err(members.invalid("factor", rule));
+/// Zero means that it is ignored.
+fn retry_after_max(members: &Members<'_>) -> Result<Duration, Problem> {
+    let longest = members.duration("retry_after_max")?.unwrap_or(RETRY_AFTER_MAX_DEFAULT);
+    if longest > DELAY_MAX {
+        return Err(members.invalid("retry_after_max", "must be at most 24h; \"0s\" ignores Retry-After"));
     }
-    let first_delay = duration(&members, "first_delay")?.unwrap_or(default.first_delay);
-    if first_delay > DELAY_MAX {
-        return Err(members.invalid("first_delay", "must be at most 24h"));
-    }
-    // Without a maximum of its own, a first delay above the default maximum is what was meant.
-    let max_delay = duration(&members, "max_delay")?.unwrap_or(default.max_delay.max(first_delay));
-    if max_delay > DELAY_MAX || max_delay < first_delay {
-        let first_delay = format_duration(first_delay);
-        let rule = format!("must be at least first_delay ({first_delay}) and at most 24h");
-        return Err(members.invalid("max_delay", rule));
-    }
-    Ok(Retry { attempts, first_delay, factor, max_delay, ..default })
+    Ok(longest)
+}
+
+fn flag(members: &Members<'_>, name: &str, default: bool) -> Result<bool, Problem> {
+    Ok(members.value(name, "true or false")?.unwrap_or(default))
 }
 
 /// A webhook as shown.
@@ -169,22 +146,20 @@ fn retry(members: &Members<'_>) -> Result<Retry, Problem> {
 pub(in crate::api) struct WebhookOut<'a> {
     id: &'a WebhookId,
     url: String,
+    method: &'static str,
     events: &'a [EventPattern],
+    #[serde(rename = "match")]
+    matching: BTreeMap<&'a str, Vec<&'a str>>,
     password_set: bool,
     retry: RetryOut,
+    retry_after_max: HumanDuration,
     timeout: HumanDuration,
+    disable_on_gone: bool,
     enabled: bool,
+    faithful: bool,
     description: &'a str,
     created_at: UnixMs,
     updated_at: UnixMs,
-}
-
-#[derive(Serialize)]
-struct RetryOut {
-    attempts: u32,
-    first_delay: HumanDuration,
-    factor: Box<RawValue>,
-    max_delay: HumanDuration,
 }
 
 impl<'a> WebhookOut<'a> {
@@ -201,30 +176,21 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
             url: match &webhook.target {
                 Target::Url(template) | Target::Client { path: template, .. } => template.to_string(),
             },
+            method: webhook.method.as_str(),
             events: &webhook.events,
+            matching: matching::shown(&webhook.matching),
             password_set: webhook.password.is_some(),
-            retry: RetryOut {
-                attempts: webhook.retry.attempts,
-                first_delay: HumanDuration(webhook.retry.first_delay),
-                factor: number(webhook.retry.factor),
-                max_delay: HumanDuration(webhook.retry.max_delay),
-            },
+            retry: RetryOut::from(&webhook.retry),
+            retry_after_max: HumanDuration(webhook.retry_after_max),
             timeout: HumanDuration(webhook.timeout),
+            disable_on_gone: webhook.disable_on_gone,
             enabled: webhook.enabled,
+            faithful: webhook.faithful,
             description: &webhook.description,
             created_at: webhook.created_at,
             updated_at: webhook.updated_at,
         }
     }
-}
-
-/// A factor of 2 is shown as it is written, `2`, not `2.0`.
-fn number(value: f64) -> Box<RawValue> {
-    let mut text = String::new();
-    // Writing to a String cannot fail; a text that were no number would show as null.
-    let written = write!(text, "{value}");
-    let raw = written.ok().and_then(|()| RawValue::from_string(text).ok());
-    raw.unwrap_or_else(|| RawValue::NULL.to_owned())
 }
 
 #[cfg(test)]
@@ -247,7 +213,7 @@ mod tests {
         let webhook = read(r#"{"url":"https://example.com/hook"}"#).unwrap();
         assert_eq!(
             serde_json::to_string(&WebhookOut::from(&webhook)).unwrap(),
-            r#"{"id":"orders","url":"https://example.com/hook","events":["*"],"password_set":false,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s"},"timeout":"10s","enabled":true,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
+            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
         );
     }
 
@@ -324,25 +290,18 @@ mod tests {
             (r#""events":["a","b*"]"#, "/events/1"),
             (r#""events":[7]"#, "/events/0"),
             (r#""retry":7"#, "/retry"),
-            (r#""retry":{"attempts":0}"#, "/retry/attempts"),
-            (r#""retry":{"attempts":101}"#, "/retry/attempts"),
-            (r#""retry":{"attempts":1.5}"#, "/retry/attempts"),
-            (r#""retry":{"attempts":-1}"#, "/retry/attempts"),
-            (r#""retry":{"factor":0.9}"#, "/retry/factor"),
-            (r#""retry":{"factor":101}"#, "/retry/factor"),
-            (r#""retry":{"factor":"2"}"#, "/retry/factor"),
-            (r#""retry":{"first_delay":"25h"}"#, "/retry/first_delay"),
-            (r#""retry":{"first_delay":"2s","max_delay":"1s"}"#, "/retry/max_delay"),
-            (r#""retry":{"max_delay":"25h"}"#, "/retry/max_delay"),
+            (r#""retry_after_max":"25h""#, "/retry_after_max"),
+            (r#""method":"HEAD""#, "/method"),
+            (r#""method":7"#, "/method"),
+            (r#""match":7"#, "/match"),
+            (r#""disable_on_gone":1"#, "/disable_on_gone"),
+            (r#""faithful":"no""#, "/faithful"),
             (r#""description":"a\u001bb""#, "/description"),
         ] {
             refused(&with(rest), field);
         }
-        let webhook =
-            read(&with(r#""retry":{"first_delay":"1m","factor":1.5,"attempts":3},"timeout":"100ms""#))
-                .unwrap();
-        assert_eq!(webhook.retry.max_delay, Duration::from_secs(60));
-        assert_eq!((webhook.retry.attempts, webhook.timeout), (3, TIMEOUT_MIN));
-        assert_eq!(number(1.5).get(), "1.5");
+        let webhook = read(&with(r#""timeout":"100ms","method":"delete","retry_after_max":"0s""#)).unwrap();
+        assert_eq!((webhook.timeout, webhook.method), (TIMEOUT_MIN, Method::Delete));
+        assert!(webhook.retry_after_max.is_zero());
     }
 }
