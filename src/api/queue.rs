@@ -93,6 +93,7 @@ pub(super) fn state_of(app: &App, org: OrgNumber, summary: &QueueSummary) -> Que
     match summary.head {
         // A pause lets the attempt in flight end; until it has, that is what is going on.
         Some(head) if attempted == Some(head.sequence) => QueueState::InFlight,
+        Some(head) if head.held => QueueState::Held,
         _ if summary.paused.is_some() => QueueState::Held,
         None => QueueState::Idle,
         Some(head) if due_later(head) => QueueState::Delayed,

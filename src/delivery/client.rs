@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
-use http::{Request, StatusCode, Uri};
+use http::{HeaderMap, Request, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
@@ -117,12 +117,14 @@ pub struct Made {
     pub attempt: Attempt,
     /// How long the receiver asked to be left alone, if it answered 429 or 503 and said so.
     pub retry_after: Option<Duration>,
+    /// The response's headers; empty without one.
+    pub headers: HeaderMap,
 }
 
 /// What came back.
 struct Answer {
     status: StatusCode,
-    retry_after: Option<Duration>,
+    headers: HeaderMap,
     excerpt: String,
 }
 
@@ -170,18 +172,24 @@ impl Client {
             Err(invalid) => Err(Failure::new(FailReason::Local, invalid.to_string())),
         };
         let duration_ms = u32::try_from(started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        let (status, error, detail, excerpt, retry_after) = match made {
-            Ok(Answer { status, retry_after, excerpt }) => {
-                let judged = outcome::judge_status(status.as_u16());
-                let (error, detail) =
-                    judged.map_or((None, String::new()), |(reason, detail)| (Some(reason), detail));
-                (Some(status.as_u16()), error, detail, excerpt, retry_after)
+        match made {
+            Ok(Answer { status, headers, excerpt }) => {
+                let status = status.as_u16();
+                let (error, detail) = match outcome::judge_status(status) {
+                    None => (None, String::new()),
+                    Some((reason, detail)) => (Some(reason), detail),
+                };
+                let retry_after = outcome::retry_after(status, &headers, clock::now());
+                let status = Some(status);
+                let attempt = Attempt { number, at, duration_ms, status, error, detail, excerpt };
+                Made { attempt, retry_after, headers }
             }
             Err(Failure { reason, detail }) => {
-                (None, Some(reason), outcome::detail(&detail), String::new(), None)
+                let (error, detail, excerpt) = (Some(reason), outcome::detail(&detail), String::new());
+                let attempt = Attempt { number, at, duration_ms, status: None, error, detail, excerpt };
+                Made { attempt, retry_after: None, headers: HeaderMap::new() }
             }
-        };
-        Made { attempt: Attempt { number, at, duration_ms, status, error, detail, excerpt }, retry_after }
+        }
     }
 }
 
@@ -211,16 +219,15 @@ impl Parts {
                 return Err(timed_out(addressed.webhook, &target, connected.load(Ordering::Relaxed)));
             }
         };
-        let status = response.status();
-        let retry_after = outcome::retry_after(status.as_u16(), response.headers(), clock::now());
         let traffic = traffic(&response);
-        let body = read_start(response.into_body(), deadline).await;
+        let (head, body) = response.into_parts();
+        let body = read_start(body, deadline).await;
         if let Some(traffic) = traffic {
             traffic.settle();
         }
         let password = addressed.webhook.password.as_ref().map(crate::model::Secret::expose);
         let excerpt = outcome::excerpt(&body, password, &addressed.delivery.payload);
-        Ok(Answer { status, retry_after, excerpt })
+        Ok(Answer { status: head.status, headers: head.headers, excerpt })
     }
 }
 

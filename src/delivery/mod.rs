@@ -12,6 +12,7 @@ mod http;
 pub mod outcome;
 pub mod request;
 pub mod template;
+mod trial;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -20,3 +21,4 @@ pub use guard::EgressPolicy;
 pub use outcome::judge;
 pub use request::{check_password, check_url};
 pub use template::{Addressed, address};
+pub use trial::Trial;

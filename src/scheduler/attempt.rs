@@ -16,7 +16,7 @@ use super::backoff;
 use super::budget::Budget;
 use super::plan::{End, Start};
 use crate::clock;
-use crate::delivery::{Addressed, Client, Made, address, judge};
+use crate::delivery::{Addressed, Client, Made, Trial, address, judge};
 use crate::model::{
     Attempt, DeadReason, EventId, FailReason, OnExhausted, OrgId, Outcome, Target, UnixMs, WebhookId,
 };
@@ -46,6 +46,15 @@ pub(super) enum Sender {
 }
 
 impl Sender {
+    /// An attempt outside the queue, with what went over the wire.
+    pub(super) async fn trial(&self, addressed: &Addressed<'_>) -> Option<Trial> {
+        match self {
+            Sender::Http(client) => Some(client.trial(addressed).await),
+            #[cfg(test)]
+            Sender::Scripted(_) => None,
+        }
+    }
+
     async fn attempt(&self, addressed: &Addressed<'_>, number: u32) -> Made {
         match self {
             Sender::Http(client) => client.attempt(addressed, number).await,
@@ -163,7 +172,8 @@ impl Context {
         let (ended, ended_at) = (Instant::now(), clock::now());
         let made = made.unwrap_or_else(|| {
             let duration_ms = u32::try_from(ended.duration_since(began).as_millis()).unwrap_or(u32::MAX);
-            Made { attempt: panicked(start.attempt, at, duration_ms), retry_after: None }
+            let attempt = panicked(start.attempt, at, duration_ms);
+            Made { attempt, retry_after: None, headers: http::HeaderMap::new() }
         });
         let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1), fastrand::f64());
         let outcome = judge(&made, &webhook, ended_at, wait);

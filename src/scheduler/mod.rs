@@ -38,7 +38,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::clock;
-use crate::delivery::Client;
+use crate::delivery::{Addressed, Client, Trial};
 use crate::model::{OrgNumber, Sequence, UnixMs};
 use crate::queue::{Notice, Queue};
 use attempt::{Context, Sender};
@@ -80,6 +80,7 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     shared: Arc<Shared>,
+    context: Arc<Context>,
     commands: mpsc::UnboundedSender<Drain>,
 }
 
@@ -122,9 +123,10 @@ impl Scheduler {
         let shared = Arc::new(Shared { plan, progress: AtomicU64::new(0), epoch });
         let budget = Budget::new(settings.max_payload_bytes);
         let (commands, received) = mpsc::unbounded_channel();
+        let context = Arc::new(Context { queue, sender, budget, epoch });
         let run = Loop {
             shared: shared.clone(),
-            context: Arc::new(Context { queue, sender, budget, epoch }),
+            context: context.clone(),
             notices,
             commands: received,
             tasks: JoinSet::new(),
@@ -132,12 +134,17 @@ impl Scheduler {
             draining: None,
         };
         tokio::spawn(run.run());
-        Scheduler { shared, commands }
+        Scheduler { shared, context, commands }
     }
 
     /// The delivery of this org that is in flight.
     pub fn in_flight(&self, org: OrgNumber) -> Option<Sequence> {
         self.shared.plan(|plan| plan.in_flight(org))
+    }
+
+    /// Makes one attempt outside the queue: no order, no retry, nothing kept. `None` if nothing can be sent at all.
+    pub async fn trial(&self, addressed: &Addressed<'_>) -> Option<Trial> {
+        attempt::caught(self.context.sender.trial(addressed)).await.flatten()
     }
 
     /// Where the orgs stand at this moment.

@@ -164,7 +164,7 @@ impl Script {
             detail: String::new(),
             excerpt: String::new(),
         };
-        Made { attempt, retry_after }
+        Made { attempt, retry_after, headers: http::HeaderMap::new() }
     }
 
     fn seen(&self) -> Vec<Seen> {
