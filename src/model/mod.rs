@@ -37,7 +37,7 @@ pub use outcome::{DeadReason, FailReason, Outcome};
 pub use proof::{Authorization, Headers, Signature, SigningSecret};
 pub use route::{Credentials, Proxy, ProxyKind, Route, Tls};
 pub use secret::Secret;
-pub use template::{Piece, Target, UrlTemplate};
+pub use template::{Piece, Target, UrlTemplate, is_variable_name};
 pub use time::UnixMs;
 pub use webhook::{
     ATTEMPTS_MAX, Condition, Method, OnExhausted, RETRY_AFTER_MAX_DEFAULT, Retry, TIMEOUT_DEFAULT,

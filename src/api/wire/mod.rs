@@ -7,6 +7,7 @@ mod matching;
 mod members;
 mod org;
 mod retry;
+mod target;
 mod webhook;
 
 use serde::Serialize;
