@@ -1,7 +1,7 @@
 //! 5. Send: one attempt of one delivery.
 //!
-//! `template` says where it goes, `request` what goes out, `guard` where it may go, `connector` makes the connection,
-//! `http` sends over it, `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing
+//! `template` says where it goes, `request` what goes out, `guard` where it may go, `connector` makes the connection (`pem`
+//! reads its certificates), `http` sends over it, `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing
 //! here knows of queues, orgs or schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
 
 mod client;
@@ -10,6 +10,7 @@ mod failure;
 pub mod guard;
 mod http;
 pub mod outcome;
+mod pem;
 pub mod request;
 pub mod template;
 mod trial;
@@ -19,6 +20,7 @@ pub(crate) mod testing;
 pub use client::{Client, ClientError, ClientSettings, Made};
 pub use guard::EgressPolicy;
 pub use outcome::judge;
+pub use pem::check_tls;
 pub use request::{check_password, check_url};
 pub use template::{Addressed, address};
 pub use trial::Trial;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use url::Url;
 
 use super::{Client, address};
-use crate::model::{Attempt, Delivery, Sequence, Target, UnixMs, UrlTemplate, Webhook};
+use crate::model::{Attempt, Delivery, Secret, Sequence, Target, Tls, UnixMs, UrlTemplate, Webhook};
 
 pub(crate) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
     Delivery {
@@ -30,4 +30,20 @@ pub(crate) fn webhook(url: &str) -> Webhook {
 /// An attempt of a webhook without a client.
 pub(crate) async fn attempt(client: &Client, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
     client.attempt(&address(delivery, webhook, None).unwrap(), number).await.attempt
+}
+
+/// A certificate that signs itself, and its key: PEM.
+pub(crate) fn self_signed() -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+}
+
+/// Certificates and a key, each as PEM.
+pub(crate) fn tls(ca: Option<&str>, certificate: Option<&str>, key: Option<&str>) -> Tls {
+    Tls {
+        ca: ca.map(Into::into),
+        certificate: certificate.map(Into::into),
+        key: key.map(|key| Secret::new(key.to_owned())),
+    }
 }
