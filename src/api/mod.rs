@@ -18,6 +18,7 @@
 //! stream and a reader of answers each have a time limit.
 
 mod body;
+mod clients;
 mod crowd;
 mod dead_letters;
 mod events;
@@ -34,6 +35,7 @@ mod status;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod trials;
 mod webhooks;
 mod wire;
 
@@ -99,6 +101,8 @@ pub struct App {
     draining: CancellationToken,
     last_error: LastError,
     reload: Option<Reload>,
+    /// Tests of webhooks that may be under way at once.
+    trials: Semaphore,
     /// Bytes of bodies that may be held at once.
     budget: Arc<Semaphore>,
     budget_bytes: usize,
@@ -121,6 +125,7 @@ impl App {
             draining: CancellationToken::new(),
             last_error: LastError::default(),
             reload: None,
+            trials: Semaphore::new(trials::TRIALS_MAX),
             budget: Arc::new(Semaphore::new(budget_bytes)),
             budget_bytes,
             unanswered: Arc::default(),
@@ -177,6 +182,15 @@ fn calls() -> Vec<Call> {
         (
             "/v1/orgs/{org}/webhooks/{webhook}",
             get(webhooks::show).put(webhooks::put).delete(webhooks::delete),
+            None,
+        ),
+        ("/v1/orgs/{org}/webhooks/{webhook}/test", post(trials::post), None),
+        ("/v1/orgs/{org}/webhooks/{webhook}/enable", post(webhooks::enable), None),
+        ("/v1/orgs/{org}/webhooks/{webhook}/disable", post(webhooks::disable), None),
+        ("/v1/orgs/{org}/clients", get(clients::list), None),
+        (
+            "/v1/orgs/{org}/clients/{client}",
+            get(clients::show).put(clients::put).delete(clients::delete),
             None,
         ),
         ("/v1/orgs/{org}/events", post(events::post), both),

@@ -10,7 +10,7 @@ use http::request::Parts;
 use super::App;
 use super::problem::{Kind, Problem};
 use super::wire::unknown_field;
-use crate::model::{OrgId, WebhookId};
+use crate::model::{ClientId, OrgId, WebhookId};
 use crate::queue::Org;
 
 const LIMIT_DEFAULT: usize = 100;
@@ -65,6 +65,28 @@ impl FromRequestParts<Arc<App>> for MaybeWebhook {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         Ok(MaybeWebhook(path_name(parts, app, "webhook").await?.parse().ok()))
+    }
+}
+
+/// `{client}` in the path of a call that creates it.
+pub(super) struct ClientName(pub(super) ClientId);
+
+impl FromRequestParts<Arc<App>> for ClientName {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let name = path_name(parts, app, "client").await?;
+        let id = name.parse::<ClientId>().map_err(|rule| Problem::invalid("/client", rule.to_string()))?;
+        Ok(ClientName(id))
+    }
+}
+
+/// `{client}` in the path of every other call; a name that cannot be one names no client.
+pub(super) struct MaybeClient(pub(super) Option<ClientId>);
+
+impl FromRequestParts<Arc<App>> for MaybeClient {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        Ok(MaybeClient(path_name(parts, app, "client").await?.parse().ok()))
     }
 }
 

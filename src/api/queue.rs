@@ -110,7 +110,9 @@ pub(super) async fn retry_now(
     Members::parse(&body, &[])?;
     let sequence = app.queue.retry_now(&org.id).await?;
     tracing::info!(org = %org.id, %sequence, "head is to be tried now");
-    Ok(Json(json!({ "sequence": sequence })).into_response())
+    let standing = standing(&app, &org);
+    Ok(Json(json!({ "sequence": sequence, "state": standing.state, "paused": standing.paused }))
+        .into_response())
 }
 
 /// `POST …/queue/skip`: the head becomes a dead letter.

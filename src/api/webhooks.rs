@@ -6,13 +6,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::body::JsonBody;
+use super::body::{JsonBody, OptionalJsonBody};
 use super::params::{KnownOrg, MaybeWebhook, Query, WebhookName, cursor};
 use super::problem::{Kind, Problem};
-use super::wire::{Page, WebhookOut, read_webhook};
+use super::wire::{Members, Page, WebhookOut, read_webhook};
 use super::{App, Json};
 use crate::clock;
-use crate::model::{Webhook, WebhookId};
+use crate::model::{Target, Webhook, WebhookId};
 use crate::queue::{Org, Refused};
 
 /// `PUT …/webhooks/{webhook}`: 201 created, 200 replaced. What is left out gets its default, the password too.
@@ -23,6 +23,12 @@ pub(super) async fn put(
     body: JsonBody,
 ) -> Result<Response, Problem> {
     let webhook = read_webhook(id.clone(), &body.bytes, clock::now())?;
+    if let Target::Client { client, .. } = &webhook.target
+        && org.clients.get(client).is_none()
+    {
+        let detail = format!("client: the org has no client \"{client}\"; create it first");
+        return Err(Problem::invalid("/client", detail));
+    }
     let created = app.queue.put_webhook(&org.id, webhook).await?;
     tracing::info!(org = %org.id, webhook = %id, created, "webhook saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
@@ -52,6 +58,46 @@ pub(super) async fn list(KnownOrg(org): KnownOrg, query: Query) -> Result<Respon
     Ok(Json(Page { items, next }).into_response())
 }
 
+/// `POST …/webhooks/{webhook}/enable`: it matches events again.
+pub(super) async fn enable(
+    app: State<Arc<App>>,
+    org: KnownOrg,
+    webhook: MaybeWebhook,
+    body: OptionalJsonBody,
+) -> Result<Response, Problem> {
+    switch(app, org, webhook, &body, true).await
+}
+
+/// `POST …/webhooks/{webhook}/disable`: it matches no new event, and what waits for it becomes dead letters when its turn
+/// comes.
+pub(super) async fn disable(
+    app: State<Arc<App>>,
+    org: KnownOrg,
+    webhook: MaybeWebhook,
+    body: OptionalJsonBody,
+) -> Result<Response, Problem> {
+    switch(app, org, webhook, &body, false).await
+}
+
+async fn switch(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeWebhook(id): MaybeWebhook,
+    OptionalJsonBody(body): &OptionalJsonBody,
+    enabled: bool,
+) -> Result<Response, Problem> {
+    Members::parse(body, &[])?;
+    let id = find(&org, id.as_ref())?.id.clone();
+    let now = clock::now();
+    let changed = app.queue.change_webhook(&org.id, &id, move |webhook| {
+        (webhook.enabled, webhook.updated_at) = (enabled, now);
+    });
+    changed.await?;
+    tracing::info!(org = %org.id, webhook = %id, enabled, "webhook switched");
+    let org = app.org(org.id.as_str())?;
+    Ok(Json(WebhookOut::from(find(&org, Some(&id))?)).into_response())
+}
+
 /// `DELETE …/webhooks/{webhook}`. What waits for it becomes dead letters when its turn comes.
 pub(super) async fn delete(
     State(app): State<Arc<App>>,
@@ -64,7 +110,7 @@ pub(super) async fn delete(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn find<'a>(org: &'a Org, id: Option<&WebhookId>) -> Result<&'a Webhook, Problem> {
+pub(super) fn find<'a>(org: &'a Org, id: Option<&WebhookId>) -> Result<&'a Webhook, Problem> {
     let found = id.and_then(|id| org.webhooks.get(id));
     found
         .map(|webhook| &**webhook)

@@ -9,8 +9,10 @@ pub mod sink;
 pub mod transport;
 
 mod check_config;
+mod client;
 mod dead_letter;
 mod demo;
+mod destination;
 mod enqueue;
 mod ndjson;
 mod org;
@@ -87,6 +89,9 @@ enum Command {
     /// Orgs: the tenants, each with a queue of its own.
     #[command(subcommand)]
     Org(org::OrgCommand),
+    /// Clients of an org: what webhooks of one receiver have in common.
+    #[command(subcommand)]
+    Client(client::ClientCommand),
     /// Webhooks of an org: where its events go.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
@@ -168,6 +173,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Serve | Command::CheckConfig | Command::Bench(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,
+        Command::Client(command) => client::run(context, command).await,
         Command::Webhook(command) => webhook::run(context, command).await,
         Command::Queue(command) => queue::run(context, command).await,
         Command::Why(args) => why::run(context, args).await,

@@ -61,8 +61,17 @@ pub(super) async fn run(context: &Context, command: QueueCommand) -> Result<()> 
     let done = match &command {
         QueueCommand::List { org, page, payload } => list(context, api, org, page, *payload).await,
         QueueCommand::RetryNow { org } => {
-            act(context, api, &format!("/v1/orgs/{org}/queue/retry-now"), &json!({}), "the head is tried now")
-                .await
+            let path = format!("/v1/orgs/{org}/queue/retry-now");
+            let answer = api.call(Method::POST, &path, Some(&json!({}))).await;
+            answer.and_then(|answer| {
+                let paused = answer.get("paused").is_some_and(Value::is_object);
+                let said = if paused {
+                    "the head is tried once the org is resumed"
+                } else {
+                    "the head is tried now"
+                };
+                output::done(context.global.json, &answer, said)
+            })
         }
         QueueCommand::Skip { org, reason: why } => {
             let path = format!("/v1/orgs/{org}/queue/skip");

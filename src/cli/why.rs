@@ -56,19 +56,21 @@ fn explain(org: &Value, webhook: &Value, now: UnixMs) -> String {
             0 => "nothing waits".to_owned(),
             dead => format!("nothing waits; {}", output::count(dead, "dead letter", "dead letters")),
         };
-        return if state == "held" { format!("{paused}, {idle}") } else { idle };
+        return paused.map_or(idle.clone(), |paused| format!("{paused}, {idle}"));
     }
     let made = head.get("attempts").and_then(Value::as_u64).unwrap_or(0);
-    let mut parts = Vec::new();
-    if state == "held" {
-        parts.push(paused);
+    let is_held = head.get("held").and_then(Value::as_bool) == Some(true);
+    let mut parts: Vec<_> = paused.into_iter().collect();
+    if is_held {
+        parts.push("held after its last attempt until retry-now or skip".to_owned());
     }
     parts.push(format!("head {}", output::cell(head, "/id")));
     parts.push(format!("webhook {}", output::cell(head, "/webhook")));
     let number = made + 1;
     parts.push(match webhook.pointer("/retry/attempts").and_then(Value::as_u64) {
-        Some(all) => format!("attempt {number} of {all}"),
-        None => format!("attempt {number}"),
+        _ if is_held => output::count(made, "attempt made", "attempts made"),
+        Some(all) if number <= all => format!("attempt {number} of {all}"),
+        _ => format!("attempt {number}"),
     });
     if head.get("last").is_some_and(Value::is_object) {
         parts.push(format!("last {}", last(head)));
@@ -89,8 +91,9 @@ fn explain(org: &Value, webhook: &Value, now: UnixMs) -> String {
     parts.join(", ")
 }
 
-fn pause(queue: &Value) -> String {
-    let paused = queue.get("paused").unwrap_or(&Value::Null);
+/// Why and since when the org is paused, if it is.
+fn pause(queue: &Value) -> Option<String> {
+    let paused = queue.get("paused").filter(|paused| paused.is_object())?;
     let mut text = "paused".to_owned();
     if let Some(at) = paused.get("at").and_then(Value::as_str) {
         text = format!("{text} since {at}");
@@ -98,7 +101,7 @@ fn pause(queue: &Value) -> String {
     if let Some(reason) = paused.get("reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) {
         text = format!("{text} ({reason})");
     }
-    text
+    Some(text)
 }
 
 /// When the next attempt is.
@@ -163,12 +166,30 @@ mod tests {
     }
 
     #[test]
+    fn a_held_head_and_a_pause_during_an_attempt_are_told() {
+        let mut head = head();
+        head["held"] = json!(true);
+        check(
+            &org("held", 3, &head),
+            &webhook(),
+            "held after its last attempt until retry-now or skip, head evt_1, webhook orders, 3 attempts made, \
+             last 503 after 120 ms, 2 behind it",
+        );
+        let mut ending = org("in-flight", 1, &self::head());
+        ending["queue"]["paused"] = json!({"at": "2026-11-21T22:00:00.000Z"});
+        let why = explain(&ending, &webhook(), NOW);
+        assert!(why.starts_with("paused since") && why.contains("in flight now"), "{why}");
+    }
+
+    #[test]
     fn an_empty_queue_has_nothing_to_explain() {
         check(&org("idle", 0, &Value::Null), &Value::Null, "nothing waits");
         let mut dead = org("idle", 0, &Value::Null);
         dead["dead_letters"] = json!(2);
         check(&dead, &Value::Null, "nothing waits; 2 dead letters");
-        check(&org("held", 0, &Value::Null), &Value::Null, "paused, nothing waits");
+        let mut held = org("held", 0, &Value::Null);
+        held["queue"]["paused"] = json!({"at": "2026-11-21T22:00:00.000Z"});
+        check(&held, &Value::Null, "paused since 2026-11-21T22:00:00.000Z, nothing waits");
     }
 
     #[test]

@@ -254,6 +254,8 @@ pub struct Queued {
     pub attempts: u32,
     /// The head's next attempt is not before this.
     pub not_before: Option<UnixMs>,
+    /// Whether it is the head and its last attempt has failed: it waits until someone acts.
+    pub held: bool,
     /// The head's last attempt.
     pub last: Option<Attempt>,
 }

@@ -107,6 +107,7 @@ pub(super) fn list(
             delivery,
             attempts: if is_head { head.attempts } else { 0 },
             not_before: head.not_before.filter(|_| is_head),
+            held: is_head && head.held,
             last: if is_head { last_attempt(tree, org, sequence, head.attempts)? } else { None },
         });
     }

@@ -206,13 +206,17 @@ pub(super) fn release_held(writer: &mut Writer, org: OrgNumber, webhook: &Webhoo
     Ok(())
 }
 
-/// Sets or ends a pause.
+/// Sets or ends a pause. Pausing again without a reason leaves the one that was given as it is.
 pub(super) fn set_pause(writer: &mut Writer, org: &OrgId, pause: Option<Pause>) -> Applied<()> {
     let Some(number) = writer.number_of(org) else { return Ok(Err(Refused::UnknownOrg)) };
     if pause.is_none() && !writer.queues.contains_key(&number) {
         return Ok(Ok(()));
     }
-    writer.queue_mut(number)?.paused = pause;
+    let queue = writer.queue_mut(number)?;
+    if queue.paused.is_some() && pause.as_ref().is_some_and(|pause| pause.reason.is_none()) {
+        return Ok(Ok(()));
+    }
+    queue.paused = pause;
     writer.state_changed(number);
     Ok(Ok(()))
 }

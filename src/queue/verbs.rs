@@ -284,7 +284,8 @@ impl Queue {
         self.commit(0, move |writer| settle::retry_now(writer, &org)).await
     }
 
-    /// Nothing of this org is attempted until resumed; survives restarts. Pausing a paused org replaces the reason.
+    /// Nothing of this org is attempted until resumed; survives restarts. Pausing a paused org replaces the reason, if
+    /// one is given.
     pub async fn pause(&self, org: &OrgId, reason: Option<String>, at: UnixMs) -> Result<(), Refused> {
         let org = org.clone();
         self.commit(0, move |writer| settle::set_pause(writer, &org, Some(Pause { reason, at }))).await

@@ -77,6 +77,7 @@ pub(in crate::api) struct QueuedOut {
     size: u64,
     attempts: u32,
     not_before: Option<UnixMs>,
+    held: bool,
     last: Option<LastOut>,
     #[serde(flatten)]
     content: Option<ContentOut>,
@@ -95,6 +96,7 @@ impl QueuedOut {
             size: delivery.size,
             attempts: queued.attempts,
             not_before: queued.not_before,
+            held: queued.held,
             last: queued.last.map(Into::into),
             content: payload.then(|| ContentOut::of(delivery.attributes, &delivery.payload)),
         }

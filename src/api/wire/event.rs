@@ -75,7 +75,8 @@ fn event(members: &Members<'_>, text: &Bytes, attributes_max: usize) -> Result<E
     })
 }
 
-fn attributes(members: &Members<'_>, max: usize) -> Result<BTreeMap<String, String>, Problem> {
+/// Values beside a payload.
+pub(super) fn attributes(members: &Members<'_>, max: usize) -> Result<BTreeMap<String, String>, Problem> {
     let pairs = members.texts("attributes")?;
     if pairs.len() > max {
         return Err(members.invalid("attributes", format_args!("at most {max} can be given")));

@@ -1,6 +1,7 @@
 //! JSON as it goes over the sockets, and its conversion to and from the model. Only here is it decided how a thing looks
 //! from outside; what it means is decided in `model`.
 
+mod client;
 mod delivery;
 mod event;
 mod matching;
@@ -10,14 +11,17 @@ mod retry;
 #[allow(dead_code, reason = "the settings of webhooks and clients that call it follow")]
 mod route;
 mod target;
+mod trial;
 mod webhook;
 
 use serde::Serialize;
 
+pub(super) use client::{ClientOut, read_client};
 pub(super) use delivery::{DeadListed, DeadShown, QueuedOut};
 pub(super) use event::{EventLine, read_event};
 pub(super) use members::{Members, unknown_field};
 pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
+pub(super) use trial::read_trial;
 pub(super) use webhook::{WebhookOut, read_webhook};
 
 use crate::model::UnixMs;

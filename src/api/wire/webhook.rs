@@ -22,6 +22,8 @@ pub(super) const DESCRIPTION_MAX: usize = 1024;
 pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> Result<Webhook, Problem> {
     const KNOWN: &[&str] = &[
         "url",
+        "client",
+        "path",
         "method",
         "events",
         "match",
@@ -99,6 +101,7 @@ fn flag(members: &Members<'_>, name: &str, default: bool) -> Result<bool, Proble
 
 /// A webhook as shown.
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a setting of its own, shown under its own name")]
 pub(in crate::api) struct WebhookOut<'a> {
     id: &'a WebhookId,
     #[serde(flatten)]

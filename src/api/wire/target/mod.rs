@@ -44,7 +44,6 @@ pub(super) fn target(members: &Members<'_>) -> Result<Target, Problem> {
 }
 
 /// Reads a client's `base_url`.
-#[cfg_attr(not(test), expect(dead_code, reason = "clients get their calls next"))]
 pub(super) fn base_url(members: &Members<'_>) -> Result<Url, Problem> {
     let text =
         members.text("base_url")?.ok_or_else(|| members.missing("base_url", "an absolute https URL"))?;

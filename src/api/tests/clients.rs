@@ -1,0 +1,83 @@
+//! Clients, and webhooks that go to them.
+
+use super::*;
+
+#[tokio::test]
+async fn a_client_is_created_replaced_shown_and_deleted() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let path = "/v1/orgs/acme/clients/hr";
+    let body = json!({"base_url": "https://hr.example.com/api/", "description": "leave"});
+    let created = f.put(path, body.clone()).await.is(201);
+    assert_eq!((&created["id"], &created["webhooks"]), (&json!("hr"), &json!(0)));
+    f.put(path, body).await.is(200);
+    assert_eq!(f.get(path).await.is(200)["description"], "leave");
+    assert_eq!(f.get("/v1/orgs/acme/clients").await.is(200)["items"][0]["id"], "hr");
+
+    f.put(path, json!({})).await.is_problem(422, "invalid-field", Some("/base_url"));
+    f.put(path, json!({"base_url": "https://a.example/?x=1"})).await.is_problem(
+        422,
+        "invalid-field",
+        Some("/base_url"),
+    );
+    f.put("/v1/orgs/acme/clients/-", json!({})).await.is_problem(422, "invalid-field", Some("/client"));
+    f.get("/v1/orgs/acme/clients/x").await.is_problem(404, "unknown-client", None);
+    f.get("/v1/orgs/nobody/clients").await.is_problem(404, "unknown-org", None);
+    f.delete(path).await.is(204);
+    f.delete(path).await.is_problem(404, "unknown-client", None);
+}
+
+#[tokio::test]
+async fn a_client_with_webhooks_goes_only_with_them() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let webhook = json!({"client": "hr", "path": "/events/{eventId}", "method": "put"});
+    let path = "/v1/orgs/acme/webhooks/w";
+    f.put(path, webhook.clone()).await.is_problem(422, "invalid-field", Some("/client"));
+    f.put("/v1/orgs/acme/clients/hr", json!({"base_url": "https://hr.example.com"})).await.is(201);
+    let created = f.put(path, webhook).await.is(201);
+    assert_eq!(created["client"], "hr");
+    assert_eq!((&created["path"], &created["method"]), (&json!("/events/{eventId}"), &json!("PUT")));
+    assert_eq!(f.get("/v1/orgs/acme/clients/hr").await.is(200)["webhooks"], 1);
+
+    f.delete("/v1/orgs/acme/clients/hr").await.is_problem(409, "client-in-use", None);
+    f.delete("/v1/orgs/acme/clients/hr?cascade=true").await.is(204);
+    f.get(path).await.is_problem(404, "unknown-webhook", None);
+}
+
+#[tokio::test]
+async fn a_webhook_is_switched_off_and_on_and_stays_what_it_is() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let path = "/v1/orgs/acme/webhooks/w";
+    f.put(path, json!({"url": "https://a.example/", "password": "canary"})).await.is(201);
+    let off = f.post(&format!("{path}/disable"), "").await.is(200);
+    assert_eq!((&off["enabled"], &off["password_set"]), (&json!(false), &json!(true)));
+    f.event("acme", "1").await;
+    assert_eq!(f.get("/v1/orgs/acme/queue").await.is(200)["depth"], 0, "it matches nothing");
+    assert_eq!(f.post(&format!("{path}/enable"), "{}").await.is(200)["enabled"], true);
+    f.event("acme", "2").await;
+    assert_eq!(f.get("/v1/orgs/acme/queue").await.is(200)["depth"], 1);
+    f.post("/v1/orgs/acme/webhooks/x/enable", "").await.is_problem(404, "unknown-webhook", None);
+    f.post(&format!("{path}/test"), "").await.is_problem(409, "not-running", None);
+}
+
+#[tokio::test]
+async fn an_event_must_have_the_attributes_that_a_webhook_asks_for() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let webhook =
+        json!({"url": "https://a.example/", "match": {"graph": "instant", "state": ["paid", "unpaid"]}});
+    f.put("/v1/orgs/acme/webhooks/w", webhook).await.is(201);
+    for (attributes, deliveries) in [
+        (json!({"graph": "instant", "state": "paid"}), 1),
+        (json!({"graph": "instant", "state": "unpaid", "more": "x"}), 1),
+        (json!({"graph": "instant", "state": "declined"}), 0),
+        (json!({"graph": "instant"}), 0),
+        (json!({}), 0),
+    ] {
+        let event = json!({"type": "a", "payload": 1, "attributes": attributes});
+        let answer = f.post("/v1/orgs/acme/events", event.to_string()).await.is(202);
+        assert_eq!(answer["deliveries"], deliveries, "{event}");
+    }
+}

@@ -1,0 +1,60 @@
+//! Clients: checked on the way in, shown without their secrets on the way out. PURE.
+
+use serde::Serialize;
+
+use super::Members;
+use super::target::base_url;
+use super::webhook::description;
+use crate::api::problem::Problem;
+use crate::model::{Client, ClientId, Headers, Route, Target, UnixMs};
+use crate::queue::Org;
+
+/// Reads the body of `PUT …/clients/{client}`. What is not given gets its default: a PUT replaces the whole client, its
+/// secrets included.
+pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Result<Client, Problem> {
+    const KNOWN: &[&str] = &["base_url", "description"];
+    let members = Members::parse(body, KNOWN)?;
+    Ok(Client {
+        id,
+        base_url: base_url(&members)?,
+        authorization: None,
+        headers: Headers::default(),
+        route: Route::default(),
+        description: description(&members)?,
+        created_at: now,
+        updated_at: now,
+    })
+}
+
+/// A client as shown.
+#[derive(Serialize)]
+pub(in crate::api) struct ClientOut<'a> {
+    id: &'a ClientId,
+    base_url: &'a str,
+    description: &'a str,
+    /// How many webhooks go there.
+    webhooks: usize,
+    created_at: UnixMs,
+    updated_at: UnixMs,
+}
+
+impl<'a> ClientOut<'a> {
+    /// Shows a client of this org.
+    pub(in crate::api) fn of(client: &'a Client, org: &Org) -> ClientOut<'a> {
+        let goes_there =
+            |target: &Target| matches!(target, Target::Client { client: id, .. } if *id == client.id);
+        ClientOut {
+            id: &client.id,
+            base_url: client.base_url.as_str(),
+            description: &client.description,
+            webhooks: org.webhooks.values().filter(|webhook| goes_there(&webhook.target)).count(),
+            created_at: client.created_at,
+            updated_at: client.updated_at,
+        }
+    }
+
+    /// The client's name.
+    pub(in crate::api) fn id(&self) -> &'a ClientId {
+        self.id
+    }
+}

@@ -1,0 +1,132 @@
+//! `postrider webhook`: where an org's events go.
+
+mod put;
+mod rotate;
+mod trial;
+
+use std::path::Path;
+
+use clap::Subcommand;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::enqueue::read_input;
+use super::exit::{Failure, Result};
+use super::paging::Page;
+use super::{Context, output};
+use crate::model::{HumanDuration, OrgId, WebhookId, parse_duration};
+use put::PutArgs;
+use rotate::RotateArgs;
+use trial::TestArgs;
+
+/// What to do with webhooks.
+#[derive(Debug, Subcommand)]
+pub(super) enum WebhookCommand {
+    /// Create a webhook, or replace it: what is not given goes back to its default, and a password that is not given again
+    /// is removed.
+    Put(Box<PutArgs>),
+    /// List an org's webhooks.
+    List {
+        /// The org.
+        org: OrgId,
+        /// Which part of the list.
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Show a webhook. Its password is never shown.
+    Show {
+        /// The org.
+        org: OrgId,
+        /// The webhook.
+        webhook: WebhookId,
+    },
+    /// Send one request now, outside the queue, and print the exchange. The same path and the same checks as deliveries.
+    Test(TestArgs),
+    /// Let a webhook match events again.
+    Enable {
+        /// The org.
+        org: OrgId,
+        /// The webhook.
+        webhook: WebhookId,
+    },
+    /// Let a webhook match no new event. What is queued for it becomes dead letters when its turn comes.
+    Disable {
+        /// The org.
+        org: OrgId,
+        /// The webhook.
+        webhook: WebhookId,
+    },
+    /// Replace the secret that signs, and print the new one. The old one stays valid for a while.
+    RotateSecret(RotateArgs),
+    /// Delete a webhook. What is queued for it becomes dead letters when its turn comes.
+    Delete {
+        /// The org.
+        org: OrgId,
+        /// The webhook.
+        webhook: WebhookId,
+    },
+}
+
+fn duration(text: &str) -> std::result::Result<HumanDuration, String> {
+    parse_duration(text).map(HumanDuration)
+}
+
+/// What a file with JSON holds.
+pub(super) fn read_json(file: &Path, what: &str) -> Result<Value> {
+    let text = read_input(Some(file), what)?;
+    serde_json::from_slice(&text).map_err(|error| Failure::failed(format!("the {what} is not JSON: {error}")))
+}
+
+pub(super) async fn run(context: &Context, command: WebhookCommand) -> Result<()> {
+    let api = context.admin()?;
+    let address = |org: &OrgId, webhook: &WebhookId| format!("/v1/orgs/{org}/webhooks/{webhook}");
+    match command {
+        WebhookCommand::Put(args) => {
+            let path = address(&args.org, &args.webhook);
+            let answer = api.call(Method::PUT, &path, Some(&args.body()?)).await?;
+            output::done(context.global.json, &answer, "saved")
+        }
+        WebhookCommand::List { org, page } => {
+            let list = page.fetch(&api, &format!("/v1/orgs/{org}/webhooks"), &[]).await?;
+            if context.global.json {
+                return output::json(&list.as_json());
+            }
+            let row = |webhook: &Value| {
+                let target = match webhook.get("client").and_then(Value::as_str) {
+                    Some(client) => format!("{client}: {}", output::cell(webhook, "/path")),
+                    None => output::cell(webhook, "/url"),
+                };
+                let [id, method, events, enabled, attempts, timeout, description] =
+                    ["/id", "/method", "/events", "/enabled", "/retry/attempts", "/timeout", "/description"]
+                        .map(|at| output::cell(webhook, at));
+                [id, method, target, events, enabled, attempts, timeout, description]
+            };
+            let headings =
+                ["WEBHOOK", "METHOD", "TO", "EVENTS", "ENABLED", "ATTEMPTS", "TIMEOUT", "DESCRIPTION"];
+            output::table(headings, list.items.iter().map(row).collect())?;
+            list.say_more();
+            Ok(())
+        }
+        WebhookCommand::Show { org, webhook } => {
+            let answer = api.get(&address(&org, &webhook)).await?;
+            if context.global.json { output::json(&answer) } else { output::pairs(output::leaves(&answer)) }
+        }
+        WebhookCommand::Test(args) => trial::run(&api, context.global.json, &args).await,
+        WebhookCommand::Enable { org, webhook } => {
+            let path = format!("{}/enable", address(&org, &webhook));
+            let answer = api.call(Method::POST, &path, Some(&json!({}))).await?;
+            output::done(context.global.json, &answer, "enabled")
+        }
+        WebhookCommand::Disable { org, webhook } => {
+            let path = format!("{}/disable", address(&org, &webhook));
+            let answer = api.call(Method::POST, &path, Some(&json!({}))).await?;
+            output::done(context.global.json, &answer, "disabled")
+        }
+        WebhookCommand::RotateSecret(args) => rotate::run(&api, context.global.json, &args).await,
+        WebhookCommand::Delete { org, webhook } => {
+            api.call(Method::DELETE, &address(&org, &webhook), None).await?;
+            output::note("deleted");
+            Ok(())
+        }
+    }
+}
