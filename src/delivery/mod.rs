@@ -1,8 +1,9 @@
 //! 5. Send: one attempt of one delivery.
 //!
-//! `template` says where it goes, `request` what goes out, `guard` where it may go, `connector` makes the connection (`pem`
-//! reads its certificates), `http` sends over it, `client` makes the attempt, `failure` names what went wrong and `outcome` what follows. Nothing
-//! here knows of queues, orgs or schedules: the scheduler hands in a delivery and its webhook, and gets an attempt back.
+//! `template` says where it goes, `request` what goes out, `sign` proves that it is ours, `guard` where it may go,
+//! `connector` makes the connection (`pem` reads its certificates), `http` sends over it, `client` makes the attempt,
+//! `failure` names what went wrong and `outcome` what follows. Nothing here knows of queues, orgs or schedules: the
+//! scheduler hands in a delivery and its webhook, and gets an attempt back.
 
 mod client;
 mod connector;
@@ -12,6 +13,7 @@ mod http;
 pub mod outcome;
 mod pem;
 pub mod request;
+pub mod sign;
 pub mod template;
 mod trial;
 #[cfg(test)]

@@ -34,7 +34,10 @@ pub use duration::{HumanDuration, format_duration, parse_duration};
 pub use event::{Event, EventPattern, EventType};
 pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, WebhookId};
 pub use outcome::{DeadReason, FailReason, Outcome};
-pub use proof::{Authorization, Headers, Signature, SigningSecret};
+pub use proof::{
+    Authorization, Headers, PASSWORD_HEADER, PRIVATE_KEY_PREFIX, SECRETS_MAX, SHARED_KEY_PREFIX, Signature,
+    SigningSecret,
+};
 pub use route::{Credentials, Proxy, ProxyKind, Route, Tls};
 pub use secret::Secret;
 pub use template::{Piece, Target, UrlTemplate, is_variable_name};

@@ -11,6 +11,11 @@ mod retry;
 #[allow(dead_code, reason = "the settings of webhooks and clients that call it follow")]
 mod route;
 mod target;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, unused_imports, reason = "webhooks and clients are about to take these members")
+)]
+mod proof;
 mod trial;
 mod webhook;
 
