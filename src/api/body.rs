@@ -134,9 +134,13 @@ pub(super) fn timed_out() -> Problem {
     Problem::new(Kind::RequestTimeout, "the body took too long to arrive")
 }
 
-/// The sender went away, or its chunks cannot be read. What the error says is the HTTP library's own text.
+/// The sender went away, or its chunks cannot be read. The innermost error, the HTTP library's own text, says which.
 fn broken(error: &axum::Error) -> Problem {
-    Problem::new(Kind::IncompleteBody, format!("the body could not be read to its end: {error}"))
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Problem::new(Kind::IncompleteBody, format!("the body could not be read to its end: {cause}"))
 }
 
 /// Reads and drops a refused body, unless it is very large, or the sender waits for leave to send it.

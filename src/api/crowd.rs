@@ -1,8 +1,11 @@
 //! When a socket's connections are all taken, one that is doing nothing makes room: clients that open many and keep
-//! silent, or send their heads byte by byte, do not keep others out.
+//! silent, or send their heads byte by byte, do not keep others out. If all are busy, a user who has more of them than
+//! the newcomer's user gives one up, so that no user keeps another out. (Where the kernel does not tell users apart, as
+//! under `PrivateUsers=` of systemd, they are one.)
 
+use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -44,12 +47,16 @@ impl Members {
 /// One connection, as the others see it.
 pub(super) struct Member {
     epoch: Instant,
+    /// Whose it is.
+    user: u32,
     /// Calls in progress: from the request's head to the end of the answer's body.
     calls: AtomicUsize,
     /// Since when there is none, in milliseconds since `epoch`.
     idle_since: AtomicU64,
     /// Cancelled to ask the connection to go.
     leave: CancellationToken,
+    /// It is to go although it is busy.
+    evicted: AtomicBool,
 }
 
 impl Crowd {
@@ -57,13 +64,15 @@ impl Crowd {
         Crowd { epoch: Instant::now(), members: Mutex::new(Members { all: Vec::new(), full: FULL_MIN }) }
     }
 
-    /// Adds a connection; it leaves when it is dropped.
-    pub(super) fn join(&self) -> Arc<Member> {
+    /// Adds a connection of this user; it leaves when it is dropped.
+    pub(super) fn join(&self, user: u32) -> Arc<Member> {
         let member = Arc::new(Member {
             epoch: self.epoch,
+            user,
             calls: AtomicUsize::new(0),
             idle_since: AtomicU64::new(since(self.epoch)),
             leave: CancellationToken::new(),
+            evicted: AtomicBool::new(false),
         });
         let mut members = self.members();
         if members.all.len() >= members.full {
@@ -73,17 +82,29 @@ impl Crowd {
         member
     }
 
-    /// Asks the connection that has been idle for longest to go, if one has been for long enough. Looks at all of them:
-    /// it is called when a socket is full, and never on the way of a call.
-    pub(super) fn make_room(&self) {
-        let connected = self.members().connected();
+    /// Asks the connection that has been idle for longest to go, if one has been for long enough. Otherwise, and if it is
+    /// for somebody in particular, a busy one of whoever has most. Looks at all of them: it is called when a socket is
+    /// full, and never on the way of a call.
+    pub(super) fn make_room(&self, newcomer: Option<u32>) {
+        let mut connected = self.members().connected();
+        connected.retain(|member| !member.leave.is_cancelled());
         let longest = connected
-            .into_iter()
-            .filter(|member| member.calls.load(Ordering::Relaxed) == 0 && !member.leave.is_cancelled())
+            .iter()
+            .filter(|member| member.is_idle())
             .min_by_key(|member| member.idle_since.load(Ordering::Relaxed));
         if let Some(member) = longest
             && member.idle_for() >= IDLE_MIN
         {
+            member.leave.cancel();
+        } else if let Some(newcomer) = newcomer
+            && let Some(member) = beyond_its_share(&connected, newcomer)
+        {
+            tracing::info!(
+                user = member.user,
+                newcomer,
+                "a connection was broken off to make room for another user"
+            );
+            member.evicted.store(true, Ordering::Relaxed);
             member.leave.cancel();
         }
     }
@@ -91,6 +112,20 @@ impl Crowd {
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The oldest connection of the user who has most, if that is more than the newcomer would have.
+fn beyond_its_share(connected: &[Arc<Member>], newcomer: u32) -> Option<&Arc<Member>> {
+    let mut counts = HashMap::<u32, usize>::new();
+    for member in connected {
+        *counts.entry(member.user).or_default() += 1;
+    }
+    let own = counts.get(&newcomer).copied().unwrap_or_default();
+    let (most, count) = counts.into_iter().max_by_key(|(user, count)| (*count, *user))?;
+    if count <= own + 1 {
+        return None;
+    }
+    connected.iter().find(|member| member.user == most)
 }
 
 fn since(epoch: Instant) -> u64 {
@@ -107,7 +142,12 @@ impl Member {
         self.leave.cancelled().await;
     }
 
-    pub(super) fn is_idle(&self) -> bool {
+    /// Whether a connection that is asked to leave goes at once, rather than after its call.
+    pub(super) fn must_leave(&self) -> bool {
+        self.is_idle() || self.evicted.load(Ordering::Relaxed)
+    }
+
+    fn is_idle(&self) -> bool {
         self.calls.load(Ordering::Relaxed) == 0
     }
 
@@ -161,34 +201,54 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_connection_makes_room_and_a_busy_one_never() {
         let crowd = Crowd::new();
-        let busy = crowd.join();
+        let busy = crowd.join(1);
         let call = busy.call();
-        let first = crowd.join();
+        let first = crowd.join(1);
         tokio::time::advance(Duration::from_millis(300)).await;
-        let second = crowd.join();
+        let second = crowd.join(1);
         tokio::time::advance(Duration::from_millis(300)).await;
-        crowd.make_room();
-        crowd.make_room();
+        crowd.make_room(None);
+        crowd.make_room(None);
         assert!(first.leave.is_cancelled() && !busy.leave.is_cancelled());
         assert!(!second.leave.is_cancelled(), "it has only just come");
         tokio::time::advance(Duration::from_secs(1)).await;
         drop(second);
         drop(call);
-        crowd.make_room();
+        crowd.make_room(None);
         assert!(!busy.leave.is_cancelled(), "it has only just become idle");
         tokio::time::advance(Duration::from_secs(1)).await;
-        crowd.make_room();
+        crowd.make_room(None);
         assert!(busy.leave.is_cancelled());
         drop((busy, first));
         assert!(crowd.members().connected().is_empty());
     }
 
     #[tokio::test]
+    async fn a_user_with_more_connections_gives_one_up_and_one_with_fewer_never() {
+        let crowd = Crowd::new();
+        let many: Vec<_> = (0..3).map(|_| crowd.join(7)).collect();
+        let few: Vec<_> = (0..2).map(|_| crowd.join(8)).collect();
+        let calls: Vec<_> = many.iter().chain(&few).map(Member::call).collect();
+        let evicted = |members: &[Arc<Member>]| members.iter().filter(|member| member.must_leave()).count();
+        crowd.make_room(None);
+        crowd.make_room(Some(7));
+        // As many as the newcomer would have: that is fair.
+        crowd.make_room(Some(8));
+        assert_eq!((evicted(&many), evicted(&few)), (0, 0));
+        // Somebody new.
+        crowd.make_room(Some(9));
+        assert!(many[0].must_leave() && many[0].leave.is_cancelled());
+        crowd.make_room(Some(9));
+        assert_eq!((evicted(&many), evicted(&few)), (1, 1), "two of each were left: either may give one up");
+        drop(calls);
+    }
+
+    #[tokio::test]
     async fn those_that_left_are_forgotten() {
         let crowd = Crowd::new();
-        let stays = crowd.join();
+        let stays = crowd.join(1);
         for _ in 0..10_000 {
-            drop(crowd.join());
+            drop(crowd.join(1));
         }
         assert!(crowd.members().all.len() <= FULL_MIN);
         drop(stays);

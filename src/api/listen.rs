@@ -3,7 +3,7 @@
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,19 +18,22 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::crowd::{Call, CallBody, Crowd, Member};
 use super::problem::{Kind, Problem};
+use super::refused::{HeldBack, Refusals};
 use super::stall::Stall;
 use crate::config::Config;
 
 /// What one socket's connections may use.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once. For one more, one that is idle is closed; if none is, it waits.
+    /// Connections at once. For one more, one that is idle is closed; if none is, one of a user who has more than the
+    /// newcomer's; else it waits.
     pub connections: usize,
     /// How long a head may take to arrive, and a kept connection may be idle.
     pub header_timeout: Duration,
@@ -41,14 +44,20 @@ pub struct ConnectionLimits {
 }
 
 /// Bytes of a head. What no client of ours comes near.
-const HEAD_BYTES_MAX: usize = 32 << 10;
+pub(super) const HEAD_BYTES_MAX: usize = 32 << 10;
 /// Fields of a head.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 /// What a connection may buffer of what it reads and writes: large enough that a stream of events arrives in pieces worth
 /// a commit, small enough to be had by every connection at once.
 const BUFFER_MAX: usize = 128 << 10;
 /// How long a new connection waits before another is asked to go for it, and then the next.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// How long a new connection waits, at most, for those of a user who has more before one of them is broken off.
+const SHARE_AFTER: Duration = Duration::from_secs(1);
+/// The user that the kernel names where it cannot tell.
+const NOBODY: u32 = 65_534;
+/// After so long without a failed accept, things are well again: a lack of descriptors comes and goes.
+const ACCEPT_WELL: Duration = Duration::from_secs(10);
 /// After a failed accept: long enough not to spin, short enough not to be noticed once descriptors are free again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -86,8 +95,15 @@ pub async fn serve(
     let cut = CancellationToken::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
     let crowd = Crowd::new();
-    let builder = builder(&limits);
-    let mut accepting = true;
+    let serving = Arc::new(Serving {
+        router,
+        builder: builder(&limits),
+        stop: stop.clone(),
+        cut: cut.clone(),
+        refusals: Refusals::default(),
+    });
+    // Of the last accept that failed; none once they have gone well for a while.
+    let mut failed: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
@@ -96,26 +112,28 @@ pub async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                if std::mem::take(&mut accepting) {
+                if failed.replace(Instant::now()).is_none() {
                     tracing::warn!(%error, "connections cannot be accepted; trying on");
                 }
+                // Most likely a lack of descriptors: one that nobody uses is given back.
+                crowd.make_room(None);
                 tokio::select! {
                     () = stop.cancelled() => break,
                     () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                 }
             }
         };
-        if !std::mem::replace(&mut accepting, true) {
+        if failed.take_if(|failed| failed.elapsed() >= ACCEPT_WELL).is_some() {
             tracing::info!("connections are accepted again");
         }
+        let user = stream.peer_cred().map_or(NOBODY, |peer| peer.uid());
         // Without a slot nothing more is accepted: others wait in the kernel.
         let slot = tokio::select! {
             () = stop.cancelled() => break,
-            slot = slot(&slots, &crowd) => slot,
+            slot = slot(&slots, &crowd, user) => slot,
         };
-        let stream = Stall::new(stream, limits.write_timeout);
-        let served =
-            connection(stream, router.clone(), builder.clone(), crowd.join(), stop.clone(), cut.clone());
+        let stream = HeldBack::new(Stall::new(stream, limits.write_timeout));
+        let served = connection(stream, crowd.join(user), serving.clone());
         connections.spawn(async move {
             served.await;
             drop(slot);
@@ -133,13 +151,15 @@ pub async fn serve(
     left
 }
 
-/// A slot for a connection; makes room for it while there is none.
-async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd) -> Option<OwnedSemaphorePermit> {
+/// A slot for a connection of this user; makes room for it while there is none.
+async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd, user: u32) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
     }
+    let since = Instant::now();
     loop {
-        crowd.make_room();
+        // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
+        crowd.make_room((since.elapsed() >= SHARE_AFTER).then_some(user));
         if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, slots.clone().acquire_owned()).await {
             return slot.ok();
         }
@@ -159,37 +179,47 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
     builder
 }
 
-async fn connection(
-    stream: Stall<UnixStream>,
+/// What the connections of one socket share.
+struct Serving {
     router: Router,
     builder: http1::Builder,
-    member: Arc<Member>,
     stop: CancellationToken,
     cut: CancellationToken,
-) {
-    let called = member.clone();
+    refusals: Refusals,
+}
+
+async fn connection(stream: HeldBack<Stall<UnixStream>>, member: Arc<Member>, serving: Arc<Serving>) {
+    let (called, router) = (member.clone(), serving.router.clone());
     let service = service_fn(move |request| answer(router.clone(), called.call(), request));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = serving.builder.serve_connection(TokioIo::new(stream), service);
     let mut ended = tokio::select! {
-        ended = connection.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
+        ended = &mut connection => Some(ended),
+        () = serving.stop.cancelled() => None,
         () = member.asked_to_leave() => {
-            if member.is_idle() {
+            if member.must_leave() {
                 return;
             }
             None
         }
     };
     if ended.is_none() {
-        connection.as_mut().graceful_shutdown();
+        Pin::new(&mut connection).graceful_shutdown();
         ended = tokio::select! {
-            ended = connection.as_mut() => Some(ended),
-            () = cut.cancelled() => return,
+            ended = &mut connection => Some(ended),
+            () = serving.cut.cancelled() => return,
         };
     }
-    // What a peer does to its own connection is its own affair.
-    if let Some(Err(error)) = ended {
-        tracing::debug!(%error, "a connection ended early");
+    // What a peer does to its own connection is its own affair; it is told what could not be read.
+    let Some(Err(error)) = ended else { return };
+    tracing::debug!(%error, "a connection ended early");
+    let parts = connection.into_parts();
+    let mut stream = parts.io.into_inner();
+    if let Some(problem) = stream.problem(&error, &parts.read_buf) {
+        serving.refusals.note(&problem);
+        tokio::select! {
+            () = stream.answer(problem) => {}
+            () = serving.cut.cancelled() => {}
+        }
     }
 }
 

@@ -29,6 +29,7 @@ mod orgs;
 mod params;
 pub mod problem;
 mod queue;
+mod refused;
 mod settings;
 mod stall;
 mod status;

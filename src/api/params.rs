@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRequestParts, RawPathParams};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
 use http::request::Parts;
 
 use super::App;
@@ -16,11 +17,12 @@ use crate::queue::Org;
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;
 
-/// A name in the path, decoded. A name that cannot be decoded names nothing.
+/// A name in the path, decoded. One that cannot be decoded names nothing, and nothing can be given such a name.
 async fn path_name(parts: &mut Parts, app: &Arc<App>, name: &str) -> Result<String, Problem> {
-    let nothing = || Problem::new(Kind::NotFound, "the path is not UTF-8");
-    let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| nothing())?;
-    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).ok_or_else(nothing)
+    let kind = if parts.method == Method::PUT { Kind::InvalidField } else { Kind::NotFound };
+    let undecodable = || Problem::new(kind, "a name in the path is not UTF-8: look at its %-escapes");
+    let params = RawPathParams::from_request_parts(parts, app).await.map_err(|_| undecodable())?;
+    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).ok_or_else(undecodable)
 }
 
 /// `{org}` in the path of a call that creates it.

@@ -56,10 +56,14 @@ kinds! {
     UnsupportedMediaType = "unsupported-media-type", UNSUPPORTED_MEDIA_TYPE, "The body has the wrong type";
     /// Body or line beyond the limit.
     PayloadTooLarge = "payload-too-large", PAYLOAD_TOO_LARGE, "The body is larger than the limit";
-    /// The body or line did not come in time.
-    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The body did not come in time";
+    /// What came is not a request that can be read.
+    MalformedRequest = "malformed-request", BAD_REQUEST, "This is no HTTP/1.1 request";
+    /// The head is beyond the limits.
+    HeadTooLarge = "head-too-large", REQUEST_HEADER_FIELDS_TOO_LARGE, "The head is larger than the limit";
+    /// The head, body or line did not come in time.
+    RequestTimeout = "request-timeout", REQUEST_TIMEOUT, "The request did not come in time";
     /// The body broke off.
-    IncompleteBody = "incomplete-body", BAD_REQUEST, "The body ended early";
+    IncompleteBody = "incomplete-body", BAD_REQUEST, "The body cannot be read to its end";
     /// The org is not there.
     UnknownOrg = "unknown-org", NOT_FOUND, "There is no such org";
     /// The webhook is not there.

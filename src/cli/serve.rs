@@ -104,7 +104,7 @@ impl Start<'_> {
 
         let last_error = LastError::default();
         let settings = api::Settings::from(&self.config);
-        let limits = ConnectionLimits::from(&self.config);
+        let limits = connection_limits(&self.config);
         let reloader =
             Arc::new(Reloader::new(self.sources, self.config, (self.client, self.max_in_flight), self.level));
         let reload = reloader.clone();
@@ -160,6 +160,23 @@ fn max_in_flight(config: &Config) -> usize {
         );
     }
     max_in_flight
+}
+
+/// As configured, or with as many connections as the open files allow.
+fn connection_limits(config: &Config) -> ConnectionLimits {
+    let mut limits = ConnectionLimits::from(config);
+    let open_files = limits::raise_open_files();
+    let configured = limits.connections;
+    limits.connections = limits::clamp_connections(configured, open_files);
+    if limits.connections < configured {
+        tracing::warn!(
+            configured,
+            max_connections = limits.connections,
+            open_files,
+            "fewer connections per socket than configured: the limit on open files does not allow more"
+        );
+    }
+    limits
 }
 
 fn create_data_dir(dir: &Path) -> Result<()> {

@@ -35,6 +35,18 @@ pub fn clamp_in_flight(configured: usize, open_files: Option<u64>) -> usize {
     configured.min(usize::try_from(room).unwrap_or(usize::MAX))
 }
 
+/// The connections that each of the two sockets may have at once: what is configured, or what `open_files` leaves room for
+/// if that is less.
+#[must_use]
+pub fn clamp_connections(configured: usize, open_files: Option<u64>) -> usize {
+    let Some(open_files) = open_files else {
+        return configured;
+    };
+    // A quarter for both, and never so few that an operator is kept out.
+    let room = (open_files / 8).max(8);
+    configured.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +58,19 @@ mod tests {
         assert_eq!(clamp_in_flight(4_096, Some(4_096)), 2_816);
         assert_eq!(clamp_in_flight(4_096, Some(1_024)), 512);
         assert_eq!(clamp_in_flight(4_096, Some(1)), 1);
+    }
+
+    #[test]
+    fn connections_and_attempts_fit_together() {
+        assert_eq!(clamp_connections(1_024, None), 1_024);
+        assert_eq!(clamp_connections(1_024, Some(1 << 20)), 1_024);
+        assert_eq!(clamp_connections(1_024, Some(1_024)), 128);
+        assert_eq!(clamp_connections(1_024, Some(1)), 8);
+        for open_files in [1_024_u64, 4_096, 16_384, 65_536] {
+            let attempts = clamp_in_flight(4_096, Some(open_files));
+            let both = 2 * clamp_connections(1_024, Some(open_files));
+            assert!((attempts + both + 200) as u64 <= open_files, "{open_files}: {attempts} and {both}");
+        }
     }
 
     #[test]

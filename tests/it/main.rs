@@ -37,6 +37,8 @@ mod p10_no_one_else;
 
 // P1 to P4 and P6 at once, under kill -9.
 mod crash;
+// Broken and hostile producers on the sockets.
+mod hostile_producers;
 // Start, stop, reload, restart.
 mod lifecycle;
 // Sockets passed by a service manager, and what it is told.

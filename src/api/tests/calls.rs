@@ -247,6 +247,7 @@ async fn the_submit_socket_takes_events_and_nothing_else() {
     for path in ["/v1/orgs/%ff", "/v1/orgs/%ff/queue"] {
         f.get(path).await.is_problem(404, "not-found", None);
     }
+    f.put("/v1/orgs/%ff", json!({})).await.is_problem(422, "invalid-field", None);
     for path in ["/v1/orgs/..", "/v1/orgs/a%2fb", "/v1/orgs/a%0d%0ab", "/v1/orgs/%c3%a4"] {
         f.get(path).await.is_problem(404, "unknown-org", None);
         f.put(path, json!({})).await.is_problem(422, "invalid-field", Some("/org"));

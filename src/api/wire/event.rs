@@ -10,8 +10,8 @@ use super::Members;
 use crate::api::problem::Problem;
 use crate::model::{Event, EventId, EventType, OrgId};
 
-/// The most characters in an attribute's name and value.
-const ATTRIBUTE_NAME_MAX: usize = 128;
+/// The most bytes in an attribute's name and value.
+const ATTRIBUTE_NAME_MAX: usize = 64;
 const ATTRIBUTE_VALUE_MAX: usize = 1024;
 
 /// Reads the body of one event.
@@ -83,17 +83,29 @@ pub(super) fn attributes(members: &Members<'_>, max: usize) -> Result<BTreeMap<S
     }
     for (name, value) in &pairs {
         let shown: String = name.chars().take(32).collect();
-        if !(1..=ATTRIBUTE_NAME_MAX).contains(&name.len()) {
-            let rule = format!("a name must have 1 to {ATTRIBUTE_NAME_MAX} bytes");
+        if !is_attribute_name(name) {
+            let rule = format!(
+                "the name \"{}\" must be 1 to {ATTRIBUTE_NAME_MAX} characters of A-Z a-z 0-9 . _ -",
+                shown.escape_debug()
+            );
             return Err(members.invalid("attributes", rule));
         }
         if value.len() > ATTRIBUTE_VALUE_MAX {
-            let rule =
-                format!("the value of \"{}\" has over {ATTRIBUTE_VALUE_MAX} bytes", shown.escape_debug());
+            let rule = format!("the value of \"{shown}\" has over {ATTRIBUTE_VALUE_MAX} bytes");
+            return Err(members.invalid("attributes", rule));
+        }
+        if value.chars().any(char::is_control) {
+            let rule = format!("the value of \"{shown}\" has a line break or another control character");
             return Err(members.invalid("attributes", rule));
         }
     }
     Ok(pairs.into_iter().collect())
+}
+
+/// A name that can stand in a template, a filter and a log line as it is.
+fn is_attribute_name(name: &str) -> bool {
+    (1..=ATTRIBUTE_NAME_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
 /// `evt_` and a UUID that sorts by time.
@@ -148,5 +160,16 @@ mod tests {
             "/attributes",
         );
         refused(r#"{"type":"a","payload":1,"org":"acme"}"#, Kind::UnknownField, "/org");
+    }
+
+    #[test]
+    fn attributes_are_plain_names_and_plain_text() {
+        let long = format!("\"{}\":\"\"", "k".repeat(65));
+        for attribute in
+            ["\"\":\"\"", r#""a b":"x""#, r#""a\u0000":"x""#, r#""ä":"x""#, r#""a":"x\ny""#, &long]
+        {
+            let body = format!(r#"{{"type":"a","payload":1,"attributes":{{{attribute}}}}}"#);
+            refused(&body, Kind::InvalidField, "/attributes");
+        }
     }
 }
