@@ -23,6 +23,7 @@
 //! * [`config`]: what was typed becomes settings, one part per component.
 //! * [`api`]: accept. Sockets, routes, problem answers.
 //! * [`intake`]: check that the org is entitled, and match its webhooks. PURE.
+//! * [`catalogue`]: what is known of products' event types; loaded from `data/catalogue`. PURE.
 //! * [`queue`]: keep. The committer, keys, records, sealing, recovery; the only room that names sled.
 //! * [`scheduler`]: choose. Plan and backoff are PURE; one loop for all orgs.
 //! * [`delivery`]: send. One attempt; the address guard is PURE, the client the only outgoing HTTP.
@@ -49,6 +50,7 @@ pub mod clock;
 pub mod config;
 pub mod api;
 pub mod intake;
+pub mod catalogue;
 pub mod queue;
 pub mod scheduler;
 pub mod delivery;

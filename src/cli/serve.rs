@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::exit::{Exit, Failure, Result};
 use crate::api::{self, App, ConnectionLimits, LastError, Socket};
+use crate::catalogue;
 use crate::clock;
 use crate::config::{Config, Paths, Sources};
 use crate::delivery::{Client, ClientSettings};
@@ -43,6 +44,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let sources = context.sources();
     let config = sources.load()?;
     let paths = context.paths()?;
+    catalogue::check().map_err(failed)?;
     let mut client = ClientSettings::try_from(&config).map_err(bad_config)?;
 
     let level = logs::init(&config.log);
