@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::retry::{DELAY_MAX, RetryOut, retry};
-use super::target::{TargetOut, shown, target};
+use super::target::{TargetOut, check_variables, shown, target};
 use super::{Members, matching};
 use crate::api::problem::Problem;
+use crate::catalogue;
 use crate::model::{
     EventPattern, HumanDuration, Method, RETRY_AFTER_MAX_DEFAULT, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX,
     TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
@@ -37,9 +38,11 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         "description",
     ];
     let members = Members::parse(body, KNOWN)?;
+    let (target, events) = (target(&members)?, matching::events(&members)?);
+    check_variables(&target, &events, catalogue::shipped())?;
     Ok(Webhook {
         method: members.ruled("method")?.unwrap_or(Method::Post),
-        events: matching::events(&members)?,
+        events,
         matching: matching::conditions(&members)?,
         password: password(&members)?,
         retry: retry(&members)?,
@@ -49,7 +52,7 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         enabled: flag(&members, "enabled", true)?,
         faithful: flag(&members, "faithful", false)?,
         description: description(&members)?,
-        ..Webhook::new(id, target(&members)?, now)
+        ..Webhook::new(id, target, now)
     })
 }
 

@@ -4,8 +4,12 @@
 //! refused; what it merely spells its own way (percent-encoding, the host's letters, a default port) is kept as it spells
 //! it, with the variables where they were. So a saved template parses to itself.
 
+mod offered;
+
 use serde::Serialize;
 use url::{Position, Url};
+
+pub(in crate::api::wire) use offered::check_variables;
 
 use super::Members;
 use crate::api::problem::Problem;
