@@ -34,6 +34,8 @@ mod p08_sealed;
 mod p09_exact_body;
 // P10: no one else on the sockets, nothing sent to the inside.
 mod p10_no_one_else;
+// P10 against a hostile name server, in a network namespace.
+mod p10_hostile_names;
 
 // P1 to P4 and P6 at once, under kill -9.
 mod crash;

@@ -159,3 +159,36 @@ fn p10_a_redirect_to_the_inside_is_not_followed() {
     wait_until("all are given up", || daemon.dead_letters("acme").len() == 5);
     assert!(receiver.at("/inside").is_empty());
 }
+
+#[test]
+fn p10_a_kept_connection_does_not_outlive_the_policy_that_allowed_it() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    let daemon = site.start();
+    daemon.org("acme", &receiver.url("/"), &retry(1, 10, 1.0, 10));
+    let event = json!({"type": "t", "payload": {}});
+    for _ in 0..2 {
+        daemon.enqueue("acme", &event);
+        daemon.drained("acme");
+    }
+    let counts = (receiver.count(), receiver.connections(), receiver.open_connections());
+    assert_eq!(counts, (2, 1, 1), "the connection is kept");
+    let reload = || {
+        let reply = daemon.admin("POST", "/v1/reload", &json!({}));
+        assert!((200..300).contains(&reply.status), "{}", reply.text());
+    };
+    // The same but for the one port: nothing else of the policy has changed.
+    let other = format!("allow_http = [\"127.0.0.1/32:{}\"]", receiver.port() ^ 1);
+    site.configure(&site.config().replace("allow_http = [\"127.0.0.1/32\"]", &other));
+    reload();
+    daemon.enqueue("acme", &event);
+    daemon.drained("acme");
+    assert_eq!(daemon.dead_letters("acme")[0]["last"]["error"], "address-not-allowed");
+    wait_until("the connection is closed", || receiver.open_connections() == 0);
+    site.configure(site.config());
+    reload();
+    daemon.enqueue("acme", &event);
+    daemon.drained("acme");
+    assert_eq!((receiver.count(), receiver.connections()), (3, 2));
+    assert_eq!(daemon.dead_letters("acme").len(), 1);
+}

@@ -1,8 +1,10 @@
 //! What the tests stand on: the real binary on directories of its own, real sockets, real HTTP receivers.
 
 pub mod daemon;
+pub mod dns;
 pub mod http;
 pub mod ledger;
+pub mod network;
 pub mod receiver;
 
 use std::time::{Duration, Instant};
