@@ -205,7 +205,9 @@ impl Layers {
         let mut found = Vec::new();
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in errors {
-            let line = error.span().map_or(0, |span| line_of(text, span.start));
+            let line = error
+                .span()
+                .map_or_else(|| line_saying(text, error.message()), |span| line_of(text, span.start));
             let message = format!("not valid TOML: {}", error.message());
             self.problems.push(Problem { origin: at(line), key: String::new(), message });
         }
@@ -266,6 +268,16 @@ fn typed(value: DeValue<'_>) -> Typed {
 /// The line, counted from 1, that the byte at `offset` is in.
 fn line_of(text: &str, offset: usize) -> usize {
     1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+}
+
+/// The line with which the parser begins to say this, for what it gives no place for (too deep a nesting).
+fn line_saying(text: &str, message: &str) -> usize {
+    let says = |end: usize| {
+        let (_, errors) = DeTable::parse_recoverable(text.get(..end).unwrap_or_default());
+        errors.iter().any(|error| error.message() == message)
+    };
+    let ends: Vec<usize> = text.match_indices('\n').map(|(end, _)| end).collect();
+    1 + ends.partition_point(|end| !says(*end))
 }
 
 /// A list as the configuration file writes it, for those who are used to that.

@@ -140,6 +140,10 @@ fn each_fault_says_what_would_be_right() {
 fn broken_toml_says_where() {
     check_fault("[log]\nlevel = \"info\n", "/p.toml:2: not valid TOML");
     check_fault("[log\n", "/p.toml:1: not valid TOML");
+    let deep = format!("[log]\nlevel = {}\nformat = \"text\"\n", "[".repeat(500));
+    check_fault(&deep, "/p.toml:2: not valid TOML: ");
+    let dotted = format!("[log]\n\na{}.b = 1\nformat = \"text\"\n", ".a".repeat(500));
+    check_fault(&dotted, "/p.toml:3: not valid TOML: recursion limit");
     check_fault("[log]\nlevel = \"info\"\nlevel = \"warn\"\n", "/p.toml:3: not valid TOML: duplicate key");
 }
 
