@@ -23,6 +23,6 @@ pub use client::{Client, ClientError, ClientSettings, Made};
 pub use guard::EgressPolicy;
 pub use outcome::judge;
 pub use pem::check_tls;
-pub use request::{check_password, check_url};
+pub use request::check_url;
 pub use template::{Addressed, address};
 pub use trial::Trial;

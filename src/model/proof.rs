@@ -129,3 +129,69 @@ impl SigningSecret {
 /// Headers that are sent with every request, in the order given: names in lower case, values that may be secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Headers(pub Box<[(Box<str>, Secret)]>);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standard(secrets: &[(&str, Option<i64>)]) -> Signature {
+        let one = |(text, until): &(&str, Option<i64>)| SigningSecret {
+            secret: Secret::new((*text).into()),
+            until: until.map(UnixMs),
+        };
+        Signature::Standard { secrets: secrets.iter().map(one).collect() }
+    }
+
+    fn rotated(from: &[(&str, Option<i64>)], new: &str, keep_until: i64, now: i64) -> Signature {
+        let mut signature = standard(from);
+        signature.rotate(Secret::new(new.into()), UnixMs(keep_until), UnixMs(now));
+        signature
+    }
+
+    #[test]
+    fn a_rotation_keeps_the_old_secret_until_it_ends() {
+        assert_eq!(rotated(&[("a", None)], "b", 90, 10), standard(&[("b", None), ("a", Some(90))]));
+        // A second one lengthens nothing, and may shorten.
+        let twice = [("b", None), ("a", Some(90))];
+        assert_eq!(
+            rotated(&twice, "c", 100, 20),
+            standard(&[("c", None), ("b", Some(100)), ("a", Some(90))])
+        );
+        assert_eq!(rotated(&twice, "c", 50, 20), standard(&[("c", None), ("b", Some(50)), ("a", Some(50))]));
+        // What has ended is dropped, and so is the old one at once if it is not to be kept.
+        assert_eq!(rotated(&twice, "c", 100, 90), standard(&[("c", None), ("b", Some(100))]));
+        assert_eq!(rotated(&twice, "c", 20, 20), standard(&[("c", None)]));
+        // The same secret again is not two.
+        assert_eq!(rotated(&twice, "b", 100, 20), standard(&[("b", None), ("a", Some(90))]));
+        assert_eq!(rotated(&twice, "a", 100, 20), standard(&[("a", None), ("b", Some(100))]));
+    }
+
+    #[test]
+    fn a_signature_has_ten_secrets_at_most() {
+        let mut signature = standard(&[("0", None)]);
+        for n in 1..=20 {
+            signature.rotate(Secret::new(n.to_string()), UnixMs(100), UnixMs(1));
+        }
+        let kept: Vec<_> = signature.secrets().iter().map(|one| one.secret.expose()).collect();
+        assert_eq!(kept, ["20", "19", "18", "17", "16", "15", "14", "13", "12", "11"]);
+    }
+
+    #[test]
+    fn a_generated_secret_is_of_the_kind_of_the_newest() {
+        let generated = |signature: &Signature| signature.generate([0xfb; 32]).expose().to_owned();
+        let shared = "whsec_+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/v7+/s=";
+        assert_eq!(generated(&standard(&[("whsec_AAAA", None)])), shared);
+        assert_eq!(generated(&standard(&[("without a prefix", None), ("whsk_AAAA", None)])), shared);
+        assert_eq!(generated(&standard(&[("whsk_AAAA", None)])), shared.replace("whsec_", "whsk_"));
+        let hex = Signature::Hex { header: "x-sig".into(), secrets: Vec::new() };
+        assert_eq!(generated(&hex), "fb".repeat(32));
+    }
+
+    #[test]
+    fn a_secret_signs_until_it_ends() {
+        let until = |until| SigningSecret { secret: Secret::new(String::new()), until };
+        assert!(until(None).signs(UnixMs(i64::MAX)));
+        assert!(until(Some(UnixMs(5))).signs(UnixMs(4)));
+        assert!(!until(Some(UnixMs(5))).signs(UnixMs(5)));
+    }
+}
