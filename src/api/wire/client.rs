@@ -3,23 +3,24 @@
 use serde::Serialize;
 
 use super::Members;
+use super::route::{RouteOut, read_route};
 use super::target::base_url;
 use super::webhook::description;
 use crate::api::problem::Problem;
-use crate::model::{Client, ClientId, Headers, Route, Target, UnixMs};
+use crate::model::{Client, ClientId, Headers, Target, UnixMs};
 use crate::queue::Org;
 
 /// Reads the body of `PUT …/clients/{client}`. What is not given gets its default: a PUT replaces the whole client, its
 /// secrets included.
 pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Result<Client, Problem> {
-    const KNOWN: &[&str] = &["base_url", "description"];
+    const KNOWN: &[&str] = &["base_url", "tls", "proxy", "http2", "bind_address", "description"];
     let members = Members::parse(body, KNOWN)?;
     Ok(Client {
         id,
         base_url: base_url(&members)?,
         authorization: None,
         headers: Headers::default(),
-        route: Route::default(),
+        route: read_route(&members)?,
         description: description(&members)?,
         created_at: now,
         updated_at: now,
@@ -31,6 +32,8 @@ pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Res
 pub(in crate::api) struct ClientOut<'a> {
     id: &'a ClientId,
     base_url: &'a str,
+    #[serde(flatten)]
+    route: RouteOut,
     description: &'a str,
     /// How many webhooks go there.
     webhooks: usize,
@@ -46,6 +49,7 @@ impl<'a> ClientOut<'a> {
         ClientOut {
             id: &client.id,
             base_url: client.base_url.as_str(),
+            route: RouteOut::from(&client.route),
             description: &client.description,
             webhooks: org.webhooks.values().filter(|webhook| goes_there(&webhook.target)).count(),
             created_at: client.created_at,

@@ -77,6 +77,8 @@ pub(in crate::api) struct QueuedOut {
     size: u64,
     attempts: u32,
     not_before: Option<UnixMs>,
+    /// Only said of a head that is.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     held: bool,
     last: Option<LastOut>,
     #[serde(flatten)]

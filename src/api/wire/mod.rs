@@ -8,7 +8,6 @@ mod matching;
 mod members;
 mod org;
 mod retry;
-#[allow(dead_code, reason = "the settings of webhooks and clients that call it follow")]
 mod route;
 mod target;
 #[cfg_attr(

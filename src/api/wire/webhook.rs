@@ -1,18 +1,20 @@
 //! Webhooks: checked on the way in, shown with every default filled in and without their secrets on the way out. PURE.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::retry::{DELAY_MAX, RetryOut, retry};
+use super::route::{RouteOut, read_route};
 use super::target::{TargetOut, check_variables, shown, target};
 use super::{Members, matching};
 use crate::api::problem::Problem;
 use crate::catalogue;
 use crate::model::{
-    EventPattern, HumanDuration, Method, RETRY_AFTER_MAX_DEFAULT, Secret, TIMEOUT_DEFAULT, TIMEOUT_MAX,
-    TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
+    EventPattern, HumanDuration, Method, RETRY_AFTER_MAX_DEFAULT, Route, Secret, TIMEOUT_DEFAULT,
+    TIMEOUT_MAX, TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
 };
 
 const PASSWORD_MAX: usize = 2048;
@@ -29,6 +31,10 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         "events",
         "match",
         "password",
+        "tls",
+        "proxy",
+        "http2",
+        "bind_address",
         "retry",
         "retry_after_max",
         "timeout",
@@ -45,6 +51,7 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         events,
         matching: matching::conditions(&members)?,
         password: password(&members)?,
+        route: Some(read_route(&members)?).filter(|route| !route.is_default()).map(Arc::new),
         retry: retry(&members)?,
         retry_after_max: retry_after_max(&members)?,
         timeout: timeout(&members)?,
@@ -114,6 +121,8 @@ pub(in crate::api) struct WebhookOut<'a> {
     #[serde(rename = "match")]
     matching: BTreeMap<&'a str, Vec<&'a str>>,
     password_set: bool,
+    #[serde(flatten)]
+    route: RouteOut,
     retry: RetryOut,
     retry_after_max: HumanDuration,
     timeout: HumanDuration,
@@ -141,6 +150,7 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
             events: &webhook.events,
             matching: matching::shown(&webhook.matching),
             password_set: webhook.password.is_some(),
+            route: webhook.route.as_deref().unwrap_or(&Route::default()).into(),
             retry: RetryOut::from(&webhook.retry),
             retry_after_max: HumanDuration(webhook.retry_after_max),
             timeout: HumanDuration(webhook.timeout),
@@ -174,7 +184,7 @@ mod tests {
         let webhook = read(r#"{"url":"https://example.com/hook"}"#).unwrap();
         assert_eq!(
             serde_json::to_string(&WebhookOut::from(&webhook)).unwrap(),
-            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
+            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"tls":null,"proxy":null,"proxy_credentials_set":false,"http2":null,"bind_address":null,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
         );
     }
 
