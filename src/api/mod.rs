@@ -30,6 +30,7 @@ mod params;
 pub mod problem;
 mod queue;
 mod refused;
+mod rotation;
 mod settings;
 mod stall;
 mod status;
@@ -186,6 +187,7 @@ fn calls() -> Vec<Call> {
             None,
         ),
         ("/v1/orgs/{org}/webhooks/{webhook}/test", post(trials::post), None),
+        ("/v1/orgs/{org}/webhooks/{webhook}/rotate-secret", post(rotation::post), None),
         ("/v1/orgs/{org}/webhooks/{webhook}/enable", post(webhooks::enable), None),
         ("/v1/orgs/{org}/webhooks/{webhook}/disable", post(webhooks::disable), None),
         ("/v1/orgs/{org}/clients", get(clients::list), None),

@@ -86,6 +86,8 @@ kinds! {
     DeadLettersKept = "dead-letters-kept", CONFLICT, "Dead letters are kept";
     /// The head left the queue while the caller waited for its attempt to end.
     HeadMoved = "head-moved", CONFLICT, "The head has left the queue";
+    /// Only a signing secret can be rotated.
+    NotSigned = "not-signed", CONFLICT, "The webhook does not sign its requests";
     /// No head to act on.
     QueueEmpty = "queue-empty", CONFLICT, "No delivery is waiting";
     /// The org's limit is reached.

@@ -1,6 +1,7 @@
 //! Clients, and webhooks that go to them.
 
 use super::*;
+use crate::clock;
 
 #[tokio::test]
 async fn a_client_is_created_replaced_shown_and_deleted() {
@@ -80,4 +81,36 @@ async fn an_event_must_have_the_attributes_that_a_webhook_asks_for() {
         let answer = f.post("/v1/orgs/acme/events", event.to_string()).await.is(202);
         assert_eq!(answer["deliveries"], deliveries, "{event}");
     }
+}
+
+#[tokio::test]
+async fn a_signing_secret_is_rotated_and_shown_once() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let path = "/v1/orgs/acme/webhooks/w";
+    let rotate = format!("{path}/rotate-secret");
+    f.put(path, json!({"url": "https://a.example/"})).await.is(201);
+    f.post(&rotate, "").await.is_problem(409, "not-signed", None);
+
+    let first = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let signature = json!({"type": "standard", "secret": first});
+    f.put(path, json!({"url": "https://a.example/", "signature": signature})).await.is(200);
+    let answer = f.post(&rotate, r#"{"keep":"1h"}"#).await.is(200);
+    let new = answer["secret"].as_str().unwrap();
+    assert!(new.starts_with("whsec_") && new != first, "{new}");
+    let until = UnixMs::parse(answer["previous_valid_until"].as_str().unwrap()).unwrap();
+    assert!(until.since(clock::now()) > Duration::from_secs(3500));
+    let shown = f.get(path).await.is(200);
+    let secrets = shown["signature"]["secrets"].as_array().unwrap();
+    assert_eq!((secrets.len(), &secrets[0]["valid_until"]), (2, &Value::Null));
+    assert_eq!(secrets[1]["valid_until"], answer["previous_valid_until"]);
+    assert!(!shown.to_string().contains(new) && !shown.to_string().contains(first));
+
+    f.post(&rotate, r#"{"secret":"whsec_short"}"#).await.is_problem(422, "invalid-field", Some("/secret"));
+    f.post(&rotate, r#"{"keep":"31d"}"#).await.is_problem(422, "invalid-field", Some("/keep"));
+    let given = json!({"secret": "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="}).to_string();
+    assert_eq!(
+        f.post(&rotate, given).await.is(200)["secret"],
+        "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+    );
 }

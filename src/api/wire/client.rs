@@ -3,23 +3,26 @@
 use serde::Serialize;
 
 use super::Members;
+use super::proof::{AuthorizationOut, HeadersOut, Proof};
 use super::route::{RouteOut, read_route};
 use super::target::base_url;
 use super::webhook::description;
 use crate::api::problem::Problem;
-use crate::model::{Client, ClientId, Headers, Target, UnixMs};
+use crate::model::{Client, ClientId, Target, UnixMs};
 use crate::queue::Org;
 
 /// Reads the body of `PUT …/clients/{client}`. What is not given gets its default: a PUT replaces the whole client, its
 /// secrets included.
 pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Result<Client, Problem> {
-    const KNOWN: &[&str] = &["base_url", "tls", "proxy", "http2", "bind_address", "description"];
+    const KNOWN: &[&str] =
+        &["base_url", "authorization", "headers", "tls", "proxy", "http2", "bind_address", "description"];
     let members = Members::parse(body, KNOWN)?;
+    let proof = Proof::read(&members)?;
     Ok(Client {
         id,
         base_url: base_url(&members)?,
-        authorization: None,
-        headers: Headers::default(),
+        authorization: proof.authorization,
+        headers: proof.headers,
         route: read_route(&members)?,
         description: description(&members)?,
         created_at: now,
@@ -32,6 +35,8 @@ pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Res
 pub(in crate::api) struct ClientOut<'a> {
     id: &'a ClientId,
     base_url: &'a str,
+    authorization: Option<AuthorizationOut<'a>>,
+    headers: HeadersOut<'a>,
     #[serde(flatten)]
     route: RouteOut,
     description: &'a str,
@@ -49,6 +54,8 @@ impl<'a> ClientOut<'a> {
         ClientOut {
             id: &client.id,
             base_url: client.base_url.as_str(),
+            authorization: client.authorization.as_deref().map(Into::into),
+            headers: HeadersOut(&client.headers),
             route: RouteOut::from(&client.route),
             description: &client.description,
             webhooks: org.webhooks.values().filter(|webhook| goes_there(&webhook.target)).count(),

@@ -7,14 +7,11 @@ mod event;
 mod matching;
 mod members;
 mod org;
+mod proof;
 mod retry;
+mod rotation;
 mod route;
 mod target;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, unused_imports, reason = "webhooks and clients are about to take these members")
-)]
-mod proof;
 mod trial;
 mod webhook;
 
@@ -25,6 +22,7 @@ pub(super) use delivery::{DeadListed, DeadShown, QueuedOut};
 pub(super) use event::{EventLine, read_event};
 pub(super) use members::{Members, unknown_field};
 pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
+pub(super) use rotation::read_rotation;
 pub(super) use trial::read_trial;
 pub(super) use webhook::{WebhookOut, read_webhook};
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::proof::{AuthorizationOut, HeadersOut, Proof, SignatureOut};
 use super::retry::{DELAY_MAX, RetryOut, retry};
 use super::route::{RouteOut, read_route};
 use super::target::{TargetOut, check_variables, shown, target};
@@ -13,8 +14,8 @@ use super::{Members, matching};
 use crate::api::problem::Problem;
 use crate::catalogue;
 use crate::model::{
-    EventPattern, HumanDuration, Method, RETRY_AFTER_MAX_DEFAULT, Route, Secret, TIMEOUT_DEFAULT,
-    TIMEOUT_MAX, TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
+    EventPattern, HumanDuration, Method, PASSWORD_HEADER, RETRY_AFTER_MAX_DEFAULT, Route, Secret,
+    TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
 };
 
 const PASSWORD_MAX: usize = 2048;
@@ -31,6 +32,10 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         "events",
         "match",
         "password",
+        "password_header",
+        "authorization",
+        "signature",
+        "headers",
         "tls",
         "proxy",
         "http2",
@@ -46,11 +51,16 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
     let members = Members::parse(body, KNOWN)?;
     let (target, events) = (target(&members)?, matching::events(&members)?);
     check_variables(&target, &events, catalogue::shipped())?;
+    let proof = Proof::read(&members)?;
     Ok(Webhook {
         method: members.ruled("method")?.unwrap_or(Method::Post),
         events,
         matching: matching::conditions(&members)?,
         password: password(&members)?,
+        password_header: proof.password_header,
+        authorization: proof.authorization,
+        signature: proof.signature,
+        headers: proof.headers,
         route: Some(read_route(&members)?).filter(|route| !route.is_default()).map(Arc::new),
         retry: retry(&members)?,
         retry_after_max: retry_after_max(&members)?,
@@ -121,6 +131,10 @@ pub(in crate::api) struct WebhookOut<'a> {
     #[serde(rename = "match")]
     matching: BTreeMap<&'a str, Vec<&'a str>>,
     password_set: bool,
+    password_header: &'a str,
+    authorization: Option<AuthorizationOut<'a>>,
+    signature: Option<SignatureOut<'a>>,
+    headers: HeadersOut<'a>,
     #[serde(flatten)]
     route: RouteOut,
     retry: RetryOut,
@@ -150,6 +164,10 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
             events: &webhook.events,
             matching: matching::shown(&webhook.matching),
             password_set: webhook.password.is_some(),
+            password_header: webhook.password_header.as_deref().unwrap_or(PASSWORD_HEADER),
+            authorization: webhook.authorization.as_deref().map(Into::into),
+            signature: webhook.signature.as_deref().map(Into::into),
+            headers: HeadersOut(&webhook.headers),
             route: webhook.route.as_deref().unwrap_or(&Route::default()).into(),
             retry: RetryOut::from(&webhook.retry),
             retry_after_max: HumanDuration(webhook.retry_after_max),
@@ -184,7 +202,7 @@ mod tests {
         let webhook = read(r#"{"url":"https://example.com/hook"}"#).unwrap();
         assert_eq!(
             serde_json::to_string(&WebhookOut::from(&webhook)).unwrap(),
-            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"tls":null,"proxy":null,"proxy_credentials_set":false,"http2":null,"bind_address":null,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
+            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"password_header":"x-tt-webhook-password","authorization":null,"signature":null,"headers":{},"tls":null,"proxy":null,"proxy_credentials_set":false,"http2":null,"bind_address":null,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
         );
     }
 

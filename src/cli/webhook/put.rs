@@ -12,6 +12,7 @@ use crate::model::{ClientId, EventPattern, HumanDuration, OnExhausted, OrgId, We
 
 /// A webhook's settings.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(in crate::cli) struct PutArgs {
     /// The org.
     pub(super) org: OrgId,

@@ -206,10 +206,26 @@ fn secrets(own: &Members<'_>) -> Result<Vec<SigningSecret>, Problem> {
     Ok(all)
 }
 
+/// Whether a webhook that signs like this could sign with that secret.
+pub(super) fn is_secret_of(signature: &Signature, secret: &Secret) -> Result<(), String> {
+    match signature {
+        Signature::Standard { .. } => Key::parse(secret).map(drop).map_err(str::to_owned),
+        Signature::Hex { .. } if is_key(secret.expose()) => Ok(()),
+        Signature::Hex { .. } => Err(key_rule()),
+    }
+}
+
 /// A secret whose very bytes are the key.
 fn key(own: &Members<'_>) -> Result<Secret, Problem> {
-    let rule = format!("must have 1 to {TEXT_MAX} bytes and no control characters");
-    secret(own, "secret", &rule, |text| !text.is_empty() && !text.contains(char::is_control))
+    secret(own, "secret", &key_rule(), is_key)
+}
+
+fn is_key(text: &str) -> bool {
+    (1..=TEXT_MAX).contains(&text.len()) && !text.contains(char::is_control)
+}
+
+fn key_rule() -> String {
+    format!("must have 1 to {TEXT_MAX} bytes and no control characters")
 }
 
 fn secret(own: &Members<'_>, name: &str, rule: &str, fits: impl Fn(&str) -> bool) -> Result<Secret, Problem> {
