@@ -25,6 +25,14 @@ fn what_comes_along_can_be_read() {
 }
 
 #[test]
+fn every_variable_is_documented() {
+    let readme = include_str!("../../README.md");
+    for name in shipped().entries.iter().flat_map(names) {
+        assert!(readme.contains(&format!("`{{{name}}}`")), "{name}");
+    }
+}
+
+#[test]
 fn patterns_find_types_and_aliases() {
     let matching = |pattern: &str| shipped().matching(&pattern.parse().unwrap()).count();
     assert_eq!(matching("absence.event.*"), 3);

@@ -37,6 +37,8 @@ mod p10_no_one_else;
 // P10 against a hostile name server, in a network namespace.
 mod p10_hostile_names;
 
+// URLs with variables, through clients and without.
+mod templates;
 // P1 to P4 and P6 at once, under kill -9.
 mod crash;
 // Broken and hostile producers on the sockets.

@@ -82,6 +82,8 @@ pub struct Received {
     /// The place among all requests, by arrival.
     pub number: usize,
     pub path: String,
+    /// What follows the `?`; empty without one.
+    pub query: String,
     pub method: String,
     pub headers: BTreeMap<String, String>,
     pub body: Bytes,
@@ -303,7 +305,7 @@ async fn serve(
     state.lock().unwrap().note(&format!("head {}", head.uri.path()));
     let (began, at) = (Instant::now(), jiff::Timestamp::now());
     let body = body.collect().await.map_err(|_| OnPurpose)?.to_bytes();
-    let path = head.uri.path().to_owned();
+    let (path, query) = (head.uri.path().to_owned(), head.uri.query().unwrap_or_default().to_owned());
     let headers = head.headers.iter();
     let headers = headers
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
@@ -315,7 +317,19 @@ async fn serve(
         let answer = if let Answer::Chosen(Chooser(choose)) = answer { choose(number) } else { answer };
         let (method, headers) = (head.method.to_string(), headers.collect());
         let (ended, closed) = (None, matches!(answer, Answer::Close));
-        state.received.push(Received { number, path, method, headers, body, began, at, ended, kept, closed });
+        state.received.push(Received {
+            number,
+            path,
+            query,
+            method,
+            headers,
+            body,
+            began,
+            at,
+            ended,
+            kept,
+            closed,
+        });
         (number, answer)
     };
     let response = carry_out(answer).await?;
