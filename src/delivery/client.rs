@@ -22,6 +22,7 @@ use super::connector::tls::{self, Connector};
 use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
 use super::http::{Http, traffic};
+use super::scrub::Scrub;
 use super::template::Addressed;
 use super::{outcome, request};
 use crate::clock;
@@ -225,8 +226,12 @@ impl Parts {
         if let Some(traffic) = traffic {
             traffic.settle();
         }
-        let password = addressed.webhook.password.as_ref().map(crate::model::Secret::expose);
-        let excerpt = outcome::excerpt(&body, password, &addressed.delivery.payload);
+        // Most answers have no body, and nothing to look through.
+        let excerpt = if body.is_empty() {
+            String::new()
+        } else {
+            outcome::excerpt(&body, &Scrub::of(addressed), &addressed.delivery.payload)
+        };
         Ok(Answer { status: head.status, headers: head.headers, excerpt })
     }
 }

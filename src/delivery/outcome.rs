@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
 use super::Made;
+use super::scrub::Scrub;
 use crate::model::{DeadReason, FailReason, OnExhausted, Outcome, UnixMs, Webhook};
 
 /// What is kept of a response body, in bytes after escaping.
@@ -71,21 +72,14 @@ pub fn detail(text: &str) -> String {
     escape(text, DETAIL_MAX)
 }
 
-/// The start of a response body as it is kept with the attempt: lossy UTF-8, control characters escaped, the
-/// password and an echoed payload left out. At most [`EXCERPT_MAX`] bytes, cut between characters.
+/// The start of a response body as it is kept with the attempt: lossy UTF-8, control characters escaped, an echoed
+/// payload and our secrets left out. At most [`EXCERPT_MAX`] bytes, cut between characters.
 #[must_use]
-pub fn excerpt(body: &[u8], password: Option<&str>, payload: &[u8]) -> String {
+pub fn excerpt(body: &[u8], scrub: &Scrub, payload: &[u8]) -> String {
     if body.is_empty() {
         return String::new();
     }
     let mut text = String::from_utf8_lossy(body).into_owned();
-    if let Some(password) = password.filter(|password| !password.is_empty()) {
-        for spelling in spellings(password) {
-            if text.contains(&spelling) {
-                text = text.replace(&spelling, "[password]");
-            }
-        }
-    }
     if let Ok(payload) = std::str::from_utf8(payload)
         && payload.len() >= ECHO_MIN
     {
@@ -93,7 +87,7 @@ pub fn excerpt(body: &[u8], password: Option<&str>, payload: &[u8]) -> String {
             text = without_echo(&text, &spelling);
         }
     }
-    escape(&text, EXCERPT_MAX)
+    escape(&scrub.clean(&text), EXCERPT_MAX)
 }
 
 /// A text as it is, and as it looks inside a JSON string.
@@ -159,7 +153,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::testing::webhook;
+    use crate::delivery::template::address;
+    use crate::delivery::testing::{delivery, webhook};
     use crate::model::{Attempt, Retry};
 
     fn made(number: u32, error: Option<FailReason>, retry_after: Option<Duration>) -> Made {
@@ -247,46 +242,56 @@ mod tests {
         assert!(judge_status(302).unwrap().1.contains("not followed"));
     }
 
+    fn none() -> Scrub {
+        Scrub::default()
+    }
+
+    /// Of a request with this password.
+    fn scrub(password: &str) -> Scrub {
+        let mut webhook = webhook("https://a.example/");
+        webhook.password = Some(crate::model::Secret::new(password.into()));
+        Scrub::of(&address(&delivery(1, "e", b"{}"), &webhook, None).unwrap())
+    }
+
     #[test]
     fn an_excerpt_is_short_and_harmless() {
-        assert_eq!(excerpt(b"ok", None, b""), "ok");
-        assert_eq!(excerpt(b"a\r\nb\t\x1b[31m\0", None, b""), "a\\r\\nb\\t\\u{1b}[31m\\u{0}");
-        assert_eq!(excerpt("\u{202e}evil\u{2028}".as_bytes(), None, b""), "\\u{202e}evil\\u{2028}");
-        assert_eq!(excerpt(b"\xff\xfeok", None, b""), "\u{fffd}\u{fffd}ok");
-        assert_eq!(excerpt(&[b'x'; 5000], None, b"").len(), EXCERPT_MAX);
+        assert_eq!(excerpt(b"ok", &none(), b""), "ok");
+        assert_eq!(excerpt(b"a\r\nb\t\x1b[31m\0", &none(), b""), "a\\r\\nb\\t\\u{1b}[31m\\u{0}");
+        assert_eq!(excerpt("\u{202e}evil\u{2028}".as_bytes(), &none(), b""), "\\u{202e}evil\\u{2028}");
+        assert_eq!(excerpt(b"\xff\xfeok", &none(), b""), "\u{fffd}\u{fffd}ok");
+        assert_eq!(excerpt(&[b'x'; 5000], &none(), b"").len(), EXCERPT_MAX);
         // Two-byte characters: the cut falls between them.
-        let cut = excerpt(format!("x{}", "é".repeat(2000)).as_bytes(), None, b"");
+        let cut = excerpt(format!("x{}", "é".repeat(2000)).as_bytes(), &none(), b"");
         assert_eq!((cut.len(), cut.ends_with('é')), (EXCERPT_MAX - 1, true));
         // Escapes are never cut in half.
-        assert!(excerpt(&[0x1b; 5000], None, b"").ends_with("\\u{1b}"));
+        assert!(excerpt(&[0x1b; 5000], &none(), b"").ends_with("\\u{1b}"));
     }
 
     #[test]
     fn an_echo_gives_away_neither_password_nor_payload() {
-        let password = Some("pass\"word");
         let payload = br#"{"secret":"of the customer"}"#;
         let body = br#"{"x-tt-webhook-password":"pass\"word","raw":pass"word}"#;
         assert_eq!(
-            excerpt(body, password, payload),
+            excerpt(body, &scrub("pass\"word"), payload),
             r#"{"x-tt-webhook-password":"[password]","raw":[password]}"#
         );
         assert_eq!(
             excerpt(
                 br#"got {"secret":"of the customer"} twice {"secret":"of the customer"}!"#,
-                None,
+                &none(),
                 payload
             ),
             "got [payload] twice [payload]!"
         );
-        assert_eq!(excerpt(br#""{\"secret\":\"of the customer\"}""#, None, payload), "\"[payload]\"");
+        assert_eq!(excerpt(br#""{\"secret\":\"of the customer\"}""#, &none(), payload), "\"[payload]\"");
         // A longer payload, of which only the start came back.
         let long = format!("{{\"name\":\"{}\"}}", "y".repeat(5000));
         let start: String = long.chars().take(3000).collect();
-        assert_eq!(excerpt(format!("<{start}>").as_bytes(), None, long.as_bytes()), "<[payload]>");
+        assert_eq!(excerpt(format!("<{start}>").as_bytes(), &none(), long.as_bytes()), "<[payload]>");
         // The password at the very end of what is kept does not show its beginning.
         let edge = format!("{}hunter2hunter2", "z".repeat(EXCERPT_MAX - 6));
-        assert!(!excerpt(edge.as_bytes(), Some("hunter2hunter2"), b"").contains("hunter"));
-        assert_eq!(excerpt(b"{} empty", Some(""), b"{}"), "{} empty");
+        assert!(!excerpt(edge.as_bytes(), &scrub("hunter2hunter2"), b"").contains("hunter"));
+        assert_eq!(excerpt(b"{} empty", &scrub(""), b"{}"), "{} empty");
     }
 
     proptest! {
@@ -296,7 +301,7 @@ mod tests {
             password in "[a-z]{0,3}",
             payload in "[a-z{}\"]{0,100}",
         ) {
-            let text = excerpt(&body, Some(&password), payload.as_bytes());
+            let text = excerpt(&body, &scrub(&password), payload.as_bytes());
             prop_assert!(text.len() <= EXCERPT_MAX);
             prop_assert!(!text.chars().any(disturbs));
         }

@@ -160,7 +160,7 @@ fn authorize(authorization: &Authorization, body: &[u8]) -> Option<(HeaderName, 
 }
 
 /// `Basic <base64 of username:password>`.
-fn basic(username: &str, password: &Secret) -> String {
+pub(super) fn basic(username: &str, password: &Secret) -> String {
     let pair = Zeroizing::new(format!("{username}:{}", password.expose()));
     format!("Basic {}", STANDARD.encode(pair.as_bytes()))
 }

@@ -2,9 +2,9 @@
 
 use http::{HeaderMap, Uri};
 
+use super::scrub::Scrub;
 use super::template::Addressed;
 use super::{Client, Made, outcome, request};
-use crate::model::Secret;
 
 /// What is shown in place of a secret.
 const MASK: &str = "***";
@@ -39,10 +39,10 @@ impl Client {
                 if value.is_sensitive() { MASK.into() } else { String::from_utf8_lossy(value.as_bytes()) };
             (name.to_owned(), value.into_owned())
         };
-        let password = addressed.webhook.password.as_ref().map(Secret::expose);
+        let scrub = Scrub::of(addressed);
         let show_answered = |(name, value): (&str, &http::HeaderValue)| {
             // A receiver may echo what it got.
-            (name.to_owned(), outcome::excerpt(value.as_bytes(), password, &addressed.delivery.payload))
+            (name.to_owned(), outcome::excerpt(value.as_bytes(), &scrub, &addressed.delivery.payload))
         };
         Trial {
             method: addressed.webhook.method.as_str(),
