@@ -36,12 +36,15 @@ impl Pointer {
     /// common parsers.
     #[must_use]
     pub fn find<'a>(&self, json: &'a [u8]) -> Option<&'a RawValue> {
-        let mut found: &RawValue = serde_json::from_slice(json).ok()?;
+        let mut text = std::str::from_utf8(json).ok()?;
+        let mut found = None;
         for token in &self.tokens {
             let inside = Inside { token };
-            found = inside.deserialize(&mut serde_json::Deserializer::from_str(found.get())).ok()??;
+            let value = inside.deserialize(&mut serde_json::Deserializer::from_str(text)).ok()??;
+            text = value.get();
+            found = Some(value);
         }
-        Some(found)
+        found
     }
 }
 

@@ -60,7 +60,9 @@ pub(super) fn base_url(members: &Members<'_>) -> Result<Url, Problem> {
             return Err("must not contain a query (?…): a webhook's path follows it".to_owned());
         }
         check_segments(&text)?;
-        absolute(&text)
+        let url = absolute(&text)?;
+        check_length(url.as_str())?;
+        Ok(url)
     };
     read().map_err(|rule| members.invalid("base_url", rule))
 }
@@ -152,9 +154,6 @@ fn absolute(text: &str) -> Result<Url, String> {
     if authority.contains('@') {
         return Err("must not contain a user name or password".to_owned());
     }
-    if url.as_str().len() > URL_MAX {
-        return Err(format!("must have at most {URL_MAX} bytes once percent-encoded"));
-    }
     // Some hosts that the parser takes cannot stand in a request: better said now than by every attempt.
     check_url(&url)?;
     Ok(url)
@@ -205,7 +204,17 @@ fn normal(
     if !literal.is_empty() {
         pieces.push(Piece::Literal(literal.into()));
     }
-    Ok(UrlTemplate::new(pieces))
+    let template = UrlTemplate::new(pieces);
+    check_length(&template.to_string())?;
+    Ok(template)
+}
+
+/// Refuses what could not be given again as it is kept.
+fn check_length(kept: &str) -> Result<(), String> {
+    if kept.len() > URL_MAX {
+        return Err(format!("must have at most {URL_MAX} bytes once percent-encoded"));
+    }
+    Ok(())
 }
 
 /// Adds the text before a variable, which must not reach into it.

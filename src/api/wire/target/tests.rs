@@ -201,6 +201,19 @@ fn what_is_kept_is_as_the_parser_spells_it_with_the_variables_where_they_were() 
 }
 
 #[test]
+fn what_is_kept_is_short_enough_to_be_given_again() {
+    let name = "n".repeat(64);
+    let room = URL_MAX - "/{}".len() - name.len();
+    let of = |length: usize| with_path(&format!("/{}{{{name}}}", "x".repeat(length)));
+    assert_eq!(text_of(&read(&of(room)).unwrap()).len(), URL_MAX);
+    refused(read(&of(room + 1)), "/path", "at most 2048 bytes");
+    // Percent-encoding makes three bytes of one.
+    let quotes = |count: usize| with_path(&format!("/{}{{{name}}}", "\"".repeat(count)));
+    assert!(read(&quotes(room / 3)).is_ok());
+    refused(read(&quotes(room / 3 + 1)), "/path", "once percent-encoded");
+}
+
+#[test]
 fn a_base_url_is_a_url_and_nothing_behind_it() {
     let read = |text: &str| base_url(&members(&one("base_url", text))).map(String::from);
     assert_eq!(read("https://A.example").unwrap(), "https://a.example/");
