@@ -17,7 +17,7 @@ use super::webhooks::find;
 use super::wire::read_trial;
 use super::{App, Json};
 use crate::clock;
-use crate::delivery::{Trial, address};
+use crate::delivery::{Trial, address, at_fault};
 use crate::model::{DeadReason, Delivery, EventId, FailReason, Sequence, Target, UnixMs, Webhook};
 use crate::queue::Org;
 
@@ -72,8 +72,8 @@ pub(super) async fn post(
         Target::Client { client, .. } => org.clients.get(client).cloned(),
         Target::Url(_) => None,
     };
-    let addressed =
-        address(&delivery, webhook, client.as_deref()).map_err(|reason| hopeless(reason, webhook))?;
+    let addressed = address(&delivery, webhook, client.as_deref())
+        .map_err(|reason| hopeless(reason, &delivery, webhook))?;
     let Ok(_turn) = app.trials.try_acquire() else {
         let detail = format!("{TRIALS_MAX} tests are under way");
         return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_TRIALS_S));
@@ -109,14 +109,19 @@ fn trial_delivery(webhook: &Webhook, body: &Bytes, attributes_max: usize) -> Res
 }
 
 /// Why nothing can be sent, and what to give.
-fn hopeless(reason: DeadReason, webhook: &Webhook) -> Problem {
-    let variables: Vec<_> = webhook.target.variables().map(|name| format!("{{{name}}}")).collect();
-    let variables = variables.join(", ");
-    let detail = match reason {
-        DeadReason::MissingVariable => {
-            format!("attributes: the webhook's URL needs {variables}; give each of them a value")
+fn hopeless(reason: DeadReason, delivery: &Delivery, webhook: &Webhook) -> Problem {
+    let detail = match (reason, at_fault(delivery, webhook)) {
+        (DeadReason::MissingVariable, Some(name)) => {
+            format!("attributes: the webhook's URL needs a value for {{{name}}}: give it here")
         }
-        _ => format!("attributes: a value for {variables} cannot stand in a URL as one segment"),
+        (_, Some(name)) => {
+            format!("attributes: the value for {{{name}}} is not text: give another one here")
+        }
+        (_, None) => {
+            let variables: Vec<_> = webhook.target.variables().map(|name| format!("{{{name}}}")).collect();
+            let variables = variables.join(", ");
+            format!("attributes: a value for {variables} cannot stand in a URL as one segment")
+        }
     };
     Problem::invalid("/attributes", detail)
 }

@@ -26,5 +26,5 @@ pub use guard::EgressPolicy;
 pub use outcome::judge;
 pub use pem::check_tls;
 pub use request::check_url;
-pub use template::{Addressed, address};
+pub use template::{Addressed, address, at_fault};
 pub use trial::Trial;

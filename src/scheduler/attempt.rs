@@ -16,7 +16,7 @@ use super::backoff;
 use super::budget::Budget;
 use super::plan::{End, Start};
 use crate::clock;
-use crate::delivery::{Addressed, Client, Made, Trial, address, judge};
+use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
 use crate::model::{
     Attempt, DeadReason, EventId, FailReason, OnExhausted, OrgId, Outcome, Target, UnixMs, WebhookId,
 };
@@ -69,7 +69,7 @@ enum Tried {
     /// The claimed delivery is not the head any more, or cannot be read.
     Gone,
     /// It is to be given up without an attempt.
-    Hopeless { label: Label, reason: DeadReason },
+    Hopeless { label: Label, reason: DeadReason, variable: Option<String> },
     /// An attempt was made.
     Attempted(Attempted),
 }
@@ -118,10 +118,10 @@ pub(super) async fn run(
     };
     match tried {
         Tried::Gone => Ok(End::Void),
-        Tried::Hopeless { label, reason } => {
+        Tried::Hopeless { label, reason, variable } => {
             let settled = on_disk(context.queue.bury(start.claim, None, reason, clock::now())).await?;
             if settled == Settled::Applied {
-                label.dead(reason, None);
+                label.dead(reason, None, variable.as_deref());
             }
             Ok(End::Void)
         }
@@ -144,9 +144,9 @@ impl Context {
             webhook: delivery.webhook.clone(),
         };
         let webhook = match webhook {
-            None => return Ok(Tried::Hopeless { label, reason: DeadReason::WebhookDeleted }),
+            None => return Ok(hopeless(label, DeadReason::WebhookDeleted)),
             Some(webhook) if !webhook.enabled => {
-                return Ok(Tried::Hopeless { label, reason: DeadReason::WebhookDisabled });
+                return Ok(hopeless(label, DeadReason::WebhookDisabled));
             }
             // The schedule was shortened while the delivery waited for an attempt that it no longer has. One that was
             // held has used them up, and is tried because someone said so.
@@ -154,7 +154,7 @@ impl Context {
                 if start.attempt > webhook.retry.attempts
                     && webhook.retry.on_exhausted == OnExhausted::Advance =>
             {
-                return Ok(Tried::Hopeless { label, reason: DeadReason::AttemptsExhausted });
+                return Ok(hopeless(label, DeadReason::AttemptsExhausted));
             }
             Some(webhook) => webhook,
         };
@@ -164,7 +164,10 @@ impl Context {
         };
         let addressed = match address(&delivery, &webhook, client.as_deref()) {
             Ok(addressed) => addressed,
-            Err(reason) => return Ok(Tried::Hopeless { label, reason }),
+            Err(reason) => {
+                let variable = at_fault(&delivery, &webhook).map(str::to_owned);
+                return Ok(Tried::Hopeless { label, reason, variable });
+            }
         };
         let at = clock::now();
         let began = Instant::now();
@@ -225,7 +228,7 @@ impl Context {
                 End::Exhausted
             }
             Outcome::Dead { reason } => {
-                label.dead(reason, Some(&attempt));
+                label.dead(reason, Some(&attempt), None);
                 End::Exhausted
             }
         })
@@ -273,13 +276,14 @@ impl Label {
         );
     }
 
-    fn dead(&self, reason: DeadReason, attempt: Option<&Attempt>) {
+    fn dead(&self, reason: DeadReason, attempt: Option<&Attempt>, variable: Option<&str>) {
         warn!(
             org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
             attempt = attempt.map(|attempt| attempt.number), status = attempt.and_then(|attempt| attempt.status),
             error = attempt.and_then(|attempt| attempt.error).map(FailReason::code),
             detail = attempt.map(|attempt| attempt.detail.as_str()),
-            duration_ms = attempt.map(|attempt| attempt.duration_ms), reason = reason.code(), "dead letter"
+            duration_ms = attempt.map(|attempt| attempt.duration_ms), reason = reason.code(), variable,
+            "dead letter"
         );
     }
 
@@ -290,6 +294,10 @@ impl Label {
             duration_ms = attempt.duration_ms, "attempt ended after its delivery had left the queue"
         );
     }
+}
+
+fn hopeless(label: Label, reason: DeadReason) -> Tried {
+    Tried::Hopeless { label, reason, variable: None }
 }
 
 /// Runs `future`; a panic in it gives `None`. What it worked on is dropped with it, so nothing half changed is seen

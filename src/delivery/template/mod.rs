@@ -57,6 +57,13 @@ pub fn address<'a>(
     Ok(Addressed { delivery, webhook, client, uri })
 }
 
+/// The first variable of the webhook's URL that this delivery has no value for, or none that is text: for those who are
+/// told why there is no URL.
+#[must_use]
+pub fn at_fault<'w>(delivery: &Delivery, webhook: &'w Webhook) -> Option<&'w str> {
+    webhook.target.variables().find(|name| value(name, delivery, catalogue::shipped()).is_err())
+}
+
 /// A client's URL as it stands before a path.
 fn base<'a>(client: &'a Client, path: &UrlTemplate) -> &'a str {
     let base = client.base_url.as_str();

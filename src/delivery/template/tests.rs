@@ -123,6 +123,15 @@ fn without_a_value_there_is_no_url() {
 }
 
 #[test]
+fn the_variable_at_fault_can_be_named() {
+    let webhook = hook(Target::Url(parsed("https://a.example/{eventId}/{typeKey}/{seat}")));
+    let fault = |payload: &str| at_fault(&event(payload, &[("seat", "1")]), &webhook).map(str::to_owned);
+    assert_eq!(fault(r#"{"id":7}"#).as_deref(), Some("typeKey"));
+    assert_eq!(fault(r#"{"id":"\ud800"}"#).as_deref(), Some("eventId"));
+    assert_eq!(fault(r#"{"id":"..","eventType":{"key":"VAC"}}"#), None);
+}
+
+#[test]
 fn a_value_is_one_segment_whatever_is_in_it() {
     let url = "https://a.example/x/{eventId}/y?z={eventId}";
     for (value, encoded) in [
