@@ -1,5 +1,6 @@
-//! Damaged files: whatever happened to the store's files, the daemon never panics, never sends a wrong body or out of
-//! order, and never starts empty where a store has been; a torn temporary file of sled's keeps nothing from opening.
+//! Damaged files: whatever happened to the store's files, the daemon refuses loudly or sets the damage aside. It never
+//! sends a wrong body, never loses something without a word, never starts empty where a store has been, and a torn
+//! temporary file of sled's keeps nothing from opening.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -22,7 +23,7 @@ const PAUSED: [&str; 3] = ["acme", "blue", "coop"];
 struct Sample {
     dir: TempDir,
     ledger: SharedLedger,
-    receiver: Receiver,
+    _receiver: Receiver,
     options: Options,
 }
 
@@ -51,7 +52,7 @@ impl Sample {
         });
         assert!(daemon.stop().success());
         receiver.refuse_all(false);
-        Sample { dir, ledger, receiver, options }
+        Sample { dir, ledger, _receiver: receiver, options }
     }
 
     /// A copy of the data directory, to damage.
@@ -61,20 +62,20 @@ impl Sample {
         copy
     }
 
-    /// Opens a damaged copy: what the store then holds that was never handed in, or would be sent out of order. `None` if
-    /// it refused to open.
-    fn invented(&self, copy: &Path) -> Option<Vec<Broken>> {
+    /// Opens a damaged copy: what the store then says although it is not so. `None` if it refused to open.
+    fn believes(&self, copy: &Path) -> Option<Vec<Broken>> {
         let found = match inspect::inspect(&copy.join("data")) {
             Ok(found) => found,
             Err(error) if error == inspect::PANICKED => panic!("{error}"),
             Err(_) => return None,
         };
         let mut broken = lock(&self.ledger).judge(&found, ATTEMPTS);
-        broken.retain(|broken| {
-            !matches!(
-                broken,
-                Broken::Unreadable(_) | Broken::Lost(_) | Broken::RanAhead(_) | Broken::Miscounted { .. }
-            )
+        let reported = found.quarantined > 0;
+        broken.retain(|broken| match broken {
+            Broken::Unreadable(_) => false,
+            // What was set aside is missing, its org goes on behind it, and no one hides it.
+            Broken::Lost(_) | Broken::RanAhead(_) | Broken::Miscounted { .. } => !reported,
+            _ => true,
         });
         Some(broken)
     }
@@ -129,6 +130,12 @@ fn the_log(copy: &Path) -> std::path::PathBuf {
     store_files(copy, "db").pop().expect("a log")
 }
 
+/// How far into the file something is written.
+fn used_bytes(path: &Path) -> usize {
+    let bytes = fs::read(path).expect("a file");
+    bytes.iter().rposition(|byte| *byte != 0).expect("a file with something in it")
+}
+
 fn flip(path: &Path, at: u64) {
     let file = fs::OpenOptions::new().read(true).write(true).open(path).expect("a file");
     let mut byte = [0];
@@ -137,13 +144,13 @@ fn flip(path: &Path, at: u64) {
 }
 
 #[test]
-fn damaged_files_never_make_a_wrong_delivery() {
+fn damaged_files_are_refused_or_set_aside() {
     let _alone = alone();
     let sample = Sample::make();
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let log = fs::read(the_log(sample.dir.path())).expect("a log");
-    let used = log.iter().rposition(|byte| *byte != 0).expect("a log with something in it");
+    let used = used_bytes(&the_log(sample.dir.path()));
     let (mut refused, mut harmless) = (0, 0);
     for round in 0..40 {
         let copy = sample.copy();
@@ -162,14 +169,29 @@ fn damaged_files_never_make_a_wrong_delivery() {
             flip(&file, written as u64);
             format!("seed {seed}: byte {written} of {used} flipped")
         };
-        match sample.invented(copy.path()) {
+        match sample.believes(copy.path()) {
             None => refused += 1,
             Some(broken) if broken.is_empty() => harmless += 1,
-            Some(broken) => panic!("{what}: {broken:?}"),
+            Some(broken) => panic!("{what}: opened without a word, and {broken:?}"),
         }
     }
     println!("{refused} refused, {harmless} harmless or set aside, seed {seed}");
     assert!(refused > 0, "no damage was ever noticed");
+}
+
+#[test]
+fn a_log_full_of_flipped_bytes_is_refused_with_a_reason() {
+    let _alone = alone();
+    let sample = Sample::make();
+    let copy = sample.copy();
+    let file = the_log(copy.path());
+    let used = used_bytes(&file);
+    for at in (used / 2..used).step_by(used / 50) {
+        flip(&file, at as u64);
+    }
+    for start in 1..=2 {
+        sample.refuses(copy.path(), &format!("start {start} on a log full of flipped bytes"));
+    }
 }
 
 #[test]
@@ -199,18 +221,21 @@ fn a_torn_temporary_snapshot_keeps_nothing_from_opening() {
     assert_eq!(lock(&sample.ledger).judge(&found, ATTEMPTS), []);
 }
 
+/// A snapshot says which segments of the log are free and have been overwritten: without it, sled would take the rest of
+/// the log for torn and wipe it. So the log is left alone.
 #[test]
-fn a_damaged_snapshot_is_refused_and_nothing_is_lost_once_it_is_back() {
+fn a_store_without_its_snapshot_is_refused_and_left_as_it_is() {
     let _alone = alone();
     let sample = Sample::make();
-    let copy = sample.copy();
-    let snapshot = store_files(copy.path(), "snap").pop().expect("a snapshot");
-    let whole = std::fs::read(&snapshot).expect("a snapshot that can be read");
-    flip(&snapshot, 20);
-    let data = copy.path().join("data");
-    assert!(inspect::inspect(&data).is_err(), "a damaged snapshot was accepted");
-    std::fs::write(&snapshot, whole).expect("a snapshot that can be put back");
-    let found = inspect::inspect(&data).expect("a store that opens");
-    assert_eq!(lock(&sample.ledger).judge(&found, ATTEMPTS), []);
-    drop(sample.receiver);
+    for damage in ["flipped", "removed"] {
+        let copy = sample.copy();
+        let snapshot = store_files(copy.path(), "snap").pop().expect("a snapshot");
+        match damage {
+            "flipped" => flip(&snapshot, 20),
+            _ => fs::remove_file(&snapshot).expect("a file removed"),
+        }
+        let log = fs::read(the_log(copy.path())).expect("a log");
+        sample.refuses(copy.path(), damage);
+        assert!(fs::read(the_log(copy.path())).expect("a log") == log, "{damage}: the log was changed");
+    }
 }
