@@ -132,7 +132,7 @@ pub(super) async fn run(
 impl Context {
     /// The part that can be cancelled.
     async fn try_head(&self, start: Start) -> Result<Tried, Refused> {
-        let Some(mut charge) = self.budget.charge(start.failing).await else { return Ok(Tried::Gone) };
+        let Some(mut charge) = self.budget.charge(start.standing).await else { return Ok(Tried::Gone) };
         let Some(delivery) = on_disk(self.queue.load(start.claim)).await? else { return Ok(Tried::Gone) };
         charge.keep(delivery.size);
         let org = self.queue.directory().by_number(start.claim.org);

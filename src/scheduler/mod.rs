@@ -11,7 +11,8 @@
 //! * `run` is the loop, `attempt` one attempt, `budget` the bound on payload bytes in flight.
 //!
 //! Limits: [`Settings::max_in_flight`] attempts and [`Settings::max_payload_bytes`] of payloads at once, of both at
-//! most three quarters for orgs whose last attempt failed. Memory grows with the number of orgs that have a head, not
+//! most three quarters for orgs whose last attempt failed, and seven eighths for these and those that were not attempted
+//! since the start. Memory grows with the number of orgs that have a head, not
 //! with the length of their queues.
 //!
 //! Waiting uses the monotonic clock. A stored not-before time is converted once, when it is announced, and clamped to
@@ -30,7 +31,7 @@ mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -80,7 +81,8 @@ pub struct Snapshot {
 #[derive(Debug, Clone)]
 pub struct Scheduler {
     shared: Arc<Shared>,
-    context: Arc<Context>,
+    /// What the loop works with, while it does: a handle keeps no store open.
+    context: Weak<Context>,
     commands: mpsc::UnboundedSender<Drain>,
 }
 
@@ -124,9 +126,10 @@ impl Scheduler {
         let budget = Budget::new(settings.max_payload_bytes);
         let (commands, received) = mpsc::unbounded_channel();
         let context = Arc::new(Context { queue, sender, budget, epoch });
+        let for_trials = Arc::downgrade(&context);
         let run = Loop {
             shared: shared.clone(),
-            context: context.clone(),
+            context,
             notices,
             commands: received,
             tasks: JoinSet::new(),
@@ -134,7 +137,7 @@ impl Scheduler {
             draining: None,
         };
         tokio::spawn(run.run());
-        Scheduler { shared, context, commands }
+        Scheduler { shared, context: for_trials, commands }
     }
 
     /// The delivery of this org that is in flight.
@@ -142,9 +145,10 @@ impl Scheduler {
         self.shared.plan(|plan| plan.in_flight(org))
     }
 
-    /// Makes one attempt outside the queue: no order, no retry, nothing kept. `None` if nothing can be sent at all.
+    /// Makes one attempt outside the queue: no order, no retry, nothing kept. `None` if nothing can be sent any more.
     pub async fn trial(&self, addressed: &Addressed<'_>) -> Option<Trial> {
-        attempt::caught(self.context.sender.trial(addressed)).await.flatten()
+        let context = self.context.upgrade()?;
+        attempt::caught(context.sender.trial(addressed)).await.flatten()
     }
 
     /// Where the orgs stand at this moment.

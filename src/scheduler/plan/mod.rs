@@ -8,8 +8,9 @@
 //! * in flight: one attempt runs. What the queue announces meanwhile is kept and counts once the attempt is gone;
 //! * held: paused, or the head is.
 //!
-//! Orgs whose last attempt failed may fill three quarters of the slots, so that receivers that hang leave room for
-//! those that answer. For that the numbers of such orgs are remembered, also while their queue is empty.
+//! Receivers that hang leave room for those that answer: orgs whose last attempt failed may fill three quarters of the
+//! slots, and together with those that nothing is known of yet seven eighths ([`Standing`]). So an org that was delivered
+//! to is served even while every other one hangs. What is known of orgs is remembered while their queue is empty.
 //!
 //! Time is the monotonic time since the scheduler started; wall-clock times have been converted before they get here.
 //! Every event costs O(log n) in the number of orgs known.
@@ -19,7 +20,7 @@ mod rules;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use crate::model::{Head, OrgNumber, Sequence, UnixMs};
@@ -42,6 +43,53 @@ pub struct Announced {
     pub paused: bool,
 }
 
+/// What an org's last attempt says of its receivers. In this order: a later one has fewer slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Standing {
+    /// It was delivered.
+    Proven,
+    /// There was none since the start.
+    Unknown,
+    /// It failed.
+    Failing,
+}
+
+impl Standing {
+    /// Every standing, in order.
+    pub const ALL: [Standing; 3] = [Standing::Proven, Standing::Unknown, Standing::Failing];
+
+    /// How much of `all` orgs of this standing or a later one may take together; at least 1, or they would never be tried.
+    #[must_use]
+    pub fn share(self, all: usize) -> usize {
+        let kept_for_better = match self {
+            Standing::Proven => 0,
+            Standing::Unknown => all.div_ceil(8),
+            Standing::Failing => all.div_ceil(4),
+        };
+        (all - kept_for_better).max(1)
+    }
+}
+
+/// One of something for each standing.
+#[derive(Debug, Clone, Default)]
+struct ByStanding<T>([T; 3]);
+
+impl<T> ByStanding<T> {
+    fn of(&mut self, standing: Standing) -> &mut T {
+        let [proven, unknown, failing] = &mut self.0;
+        match standing {
+            Standing::Proven => proven,
+            Standing::Unknown => unknown,
+            Standing::Failing => failing,
+        }
+    }
+
+    /// In order, each with its standing.
+    fn iter(&self) -> impl Iterator<Item = (Standing, &T)> {
+        Standing::ALL.into_iter().zip(&self.0)
+    }
+}
+
 /// An attempt to start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Start {
@@ -49,8 +97,8 @@ pub struct Start {
     pub claim: Claim,
     /// The attempt's number, 1 for the first.
     pub attempt: u32,
-    /// Whether the org's last attempt failed.
-    pub failing: bool,
+    /// What is known of the org's receivers.
+    pub standing: Standing,
 }
 
 /// How an attempt in flight ended. Its effect on the queue has been announced before.
@@ -107,24 +155,20 @@ pub struct Counts {
 pub struct Plan {
     /// Attempts that may be in flight.
     slots: usize,
-    /// How many of them orgs whose last attempt failed may take.
-    slots_failing: usize,
     /// False once stopped: nothing starts any more.
     choosing: bool,
     /// Every org with a head or an attempt in flight.
     orgs: HashMap<OrgNumber, Entry>,
-    /// Ready orgs by ticket, and those of them whose last attempt failed apart.
-    ready: BTreeSet<(u64, OrgNumber)>,
-    ready_failing: BTreeSet<(u64, OrgNumber)>,
+    /// Ready orgs by ticket.
+    ready: ByStanding<BTreeSet<(u64, OrgNumber)>>,
     /// The next place in the line of ready orgs.
     next_ticket: u64,
     /// Delayed orgs by due time.
     delayed: BTreeSet<(Duration, OrgNumber)>,
-    in_flight: usize,
-    in_flight_failing: usize,
+    in_flight: ByStanding<usize>,
     held: u64,
-    /// Orgs whose last attempt failed.
-    failing: HashSet<OrgNumber>,
+    /// What is known of orgs; of others nothing is.
+    standings: HashMap<OrgNumber, Standing>,
     /// Collected for the next step.
     abort: Vec<OrgNumber>,
 }
@@ -140,9 +184,9 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    Ready { ticket: u64, failing: bool },
+    Ready { ticket: u64, standing: Standing },
     Delayed { due: Duration },
-    InFlight { claim: Claim, attempt: u32, failing: bool },
+    InFlight { claim: Claim, attempt: u32, standing: Standing },
     Held,
 }
 
@@ -163,18 +207,14 @@ impl Plan {
         let slots = slots.max(1);
         Plan {
             slots,
-            // At least one, or failed orgs would never be tried again.
-            slots_failing: (slots - slots.div_ceil(4)).max(1),
             choosing: true,
             orgs: HashMap::new(),
-            ready: BTreeSet::new(),
-            ready_failing: BTreeSet::new(),
+            ready: ByStanding::default(),
             next_ticket: 0,
             delayed: BTreeSet::new(),
-            in_flight: 0,
-            in_flight_failing: 0,
+            in_flight: ByStanding::default(),
             held: 0,
-            failing: HashSet::new(),
+            standings: HashMap::new(),
             abort: Vec::new(),
         }
     }
@@ -218,10 +258,10 @@ impl Plan {
         self.unplace(org, &entry);
         match end {
             End::Delivered => {
-                self.failing.remove(&org);
+                self.standings.insert(org, Standing::Proven);
             }
             End::Deferred { .. } | End::Exhausted => {
-                self.failing.insert(org);
+                self.standings.insert(org, Standing::Failing);
             }
             End::Void | End::Cancelled | End::Fault => {}
         }
@@ -278,39 +318,39 @@ impl Plan {
     /// How many orgs are where.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let fronts = [self.ready.first(), self.ready_failing.first()];
+        let fronts = self.ready.iter().filter_map(|(_, line)| line.first());
         let due = |&(_, org): &(u64, OrgNumber)| self.orgs.get(&org).map(|entry| entry.due);
         Counts {
-            in_flight: self.in_flight as u64,
-            ready: (self.ready.len() + self.ready_failing.len()) as u64,
+            in_flight: self.in_flight.iter().map(|(_, count)| *count as u64).sum(),
+            ready: self.ready.iter().map(|(_, line)| line.len() as u64).sum(),
             delayed: self.delayed.len() as u64,
             held: self.held,
-            oldest_due: fronts.into_iter().flatten().filter_map(due).min(),
+            oldest_due: fronts.filter_map(due).min(),
         }
     }
 
     /// The ready org that is first in line and may have a slot.
     fn start_next(&mut self) -> Option<Start> {
-        if self.in_flight >= self.slots {
-            return None;
-        }
-        let failing_may = self.in_flight_failing < self.slots_failing;
-        let failing_first = if failing_may { self.ready_failing.first() } else { None };
-        let failing = match (self.ready.first(), failing_first) {
-            (Some(healthy), Some(failing)) => failing < healthy,
-            (None, Some(_)) => true,
-            (_, None) => false,
-        };
-        let line = if failing { &mut self.ready_failing } else { &mut self.ready };
-        let (_, org) = line.pop_first()?;
+        let fronts = self.ready.iter().filter(|(standing, _)| self.has_slot(*standing));
+        let fronts = fronts.filter_map(|(standing, line)| Some((*line.first()?, standing)));
+        let ((ticket, org), standing) = fronts.min()?;
+        self.ready.of(standing).remove(&(ticket, org));
         let entry = self.orgs.get_mut(&org)?;
         let head = entry.head?;
         let claim = Claim { org, sequence: head.sequence };
         let attempt = head.attempts.saturating_add(1);
-        entry.place = Place::InFlight { claim, attempt, failing };
-        self.in_flight += 1;
-        self.in_flight_failing += usize::from(failing);
-        Some(Start { claim, attempt, failing })
+        entry.place = Place::InFlight { claim, attempt, standing };
+        *self.in_flight.of(standing) += 1;
+        Some(Start { claim, attempt, standing })
+    }
+
+    /// Whether one more of this standing leaves what is kept for better ones.
+    fn has_slot(&self, standing: Standing) -> bool {
+        Standing::ALL.into_iter().filter(|bound| *bound <= standing).all(|bound| {
+            let taken: usize =
+                self.in_flight.iter().filter(|(one, _)| *one >= bound).map(|(_, count)| *count).sum();
+            taken < bound.share(self.slots)
+        })
     }
 
     /// Puts an org with a head where it belongs. One that was ready before keeps its `ticket`.
@@ -327,10 +367,13 @@ impl Plan {
                 self.next_ticket
             });
             // After a restart only the head's attempts tell that the last one failed.
-            let failing = self.failing.contains(&org) || entry.head.is_some_and(|head| head.attempts > 0);
-            let line = if failing { &mut self.ready_failing } else { &mut self.ready };
-            line.insert((ticket, org));
-            Place::Ready { ticket, failing }
+            let standing = match self.standings.get(&org) {
+                _ if entry.head.is_some_and(|head| head.attempts > 0) => Standing::Failing,
+                Some(standing) => *standing,
+                None => Standing::Unknown,
+            };
+            self.ready.of(standing).insert((ticket, org));
+            Place::Ready { ticket, standing }
         };
         self.orgs.insert(org, entry);
     }
@@ -338,18 +381,14 @@ impl Plan {
     /// Takes an org out of its place. Answers the ticket of one that was ready.
     fn unplace(&mut self, org: OrgNumber, entry: &Entry) -> Option<u64> {
         match entry.place {
-            Place::Ready { ticket, failing } => {
-                let line = if failing { &mut self.ready_failing } else { &mut self.ready };
-                line.remove(&(ticket, org));
+            Place::Ready { ticket, standing } => {
+                self.ready.of(standing).remove(&(ticket, org));
                 return Some(ticket);
             }
             Place::Delayed { due } => {
                 self.delayed.remove(&(due, org));
             }
-            Place::InFlight { failing, .. } => {
-                self.in_flight -= 1;
-                self.in_flight_failing -= usize::from(failing);
-            }
+            Place::InFlight { standing, .. } => *self.in_flight.of(standing) -= 1,
             Place::Held => self.held -= 1,
         }
         None

@@ -46,8 +46,9 @@ struct Model {
     /// After a fault of our own; the queue knows nothing of it.
     fault_until: Duration,
     paused: bool,
-    flight: Option<(u64, u32, bool)>,
-    failing: bool,
+    flight: Option<(u64, u32, Standing)>,
+    /// What its last attempt said.
+    known: Option<Standing>,
 }
 
 impl Model {
@@ -65,6 +66,10 @@ impl Model {
         self.attempts = 0;
         self.wait_until = None;
         self.fault_until = Duration::ZERO;
+    }
+
+    fn standing(&self) -> Standing {
+        if self.attempts > 0 { Standing::Failing } else { self.known.unwrap_or(Standing::Unknown) }
     }
 
     /// Whether its head may start, but for the limits.
@@ -133,12 +138,13 @@ impl World {
         let end = match kind {
             _ if !is_head => End::Cancelled,
             0 | 1 => {
-                (model.attempts, model.wait_until, model.failing) = (attempt, Some(due), true);
+                (model.attempts, model.wait_until) = (attempt, Some(due));
+                model.known = Some(Standing::Failing);
                 End::Deferred { not_before: not_before(due), due }
             }
             2 => {
                 model.advance();
-                model.failing = true;
+                model.known = Some(Standing::Failing);
                 End::Exhausted
             }
             3 => {
@@ -147,7 +153,7 @@ impl World {
             }
             _ => {
                 model.advance();
-                model.failing = false;
+                model.known = Some(Standing::Proven);
                 End::Delivered
             }
         };
@@ -165,16 +171,21 @@ impl World {
             assert!(model.may_start(self.now), "neither before its time nor while paused: {model:?}");
             let head = model.head().expect("only a head starts");
             assert_eq!((start.claim.sequence, start.attempt), (head.sequence, head.attempts + 1));
-            assert_eq!(start.failing, model.failing || head.attempts > 0);
-            model.flight = Some((head.sequence.0, start.attempt, start.failing));
+            assert_eq!(start.standing, model.standing());
+            model.flight = Some((head.sequence.0, start.attempt, start.standing));
         }
         let flights: Vec<_> = self.orgs.iter().filter_map(|model| model.flight).collect();
-        let failing = flights.iter().filter(|(_, _, failing)| *failing).count();
-        let failing_max = (self.slots * 3 / 4).max(1);
-        assert!(flights.len() <= self.slots && failing <= failing_max);
+        let slots = self.slots;
+        let limits = [
+            (Standing::Proven, slots),
+            (Standing::Unknown, (slots * 7 / 8).max(1)),
+            (Standing::Failing, (slots * 3 / 4).max(1)),
+        ];
+        let taken = |bound| flights.iter().filter(|(_, _, standing)| *standing >= bound).count();
+        assert!(limits.iter().all(|(bound, limit)| taken(*bound) <= *limit));
         for model in self.orgs.iter().filter(|model| model.may_start(self.now)) {
-            let failing_only = (model.failing || model.attempts > 0) && failing == failing_max;
-            assert!(flights.len() == self.slots || failing_only, "could start: {model:?}");
+            let mut limits = limits.iter().filter(|(bound, _)| *bound <= model.standing());
+            assert!(limits.any(|(bound, limit)| taken(*bound) == *limit), "could start: {model:?}");
         }
         self.check_aborts_and_counts(&step);
     }

@@ -81,7 +81,8 @@ fn not_before(due: Duration) -> UnixMs {
 
 #[test]
 fn heads_start_in_the_order_in_which_they_became_ready() {
-    let mut rig = Rig::new(2);
+    // One of the three is kept for orgs that have been delivered to.
+    let mut rig = Rig::new(3);
     for org in [3, 1, 2] {
         rig.head(org, 1, 0, None);
     }
@@ -163,7 +164,7 @@ fn retry_now_ends_the_wait() {
 
 #[test]
 fn a_paused_org_is_held_and_goes_on_where_it_was() {
-    let mut rig = Rig::new(2);
+    let mut rig = Rig::new(4);
     rig.head(1, 1, 0, None);
     rig.head(2, 1, 1, Some(500));
     rig.announce(1, Some((1, 0, None)), true);
@@ -225,9 +226,17 @@ fn a_head_that_changes_while_ready_keeps_its_place_in_line() {
 }
 
 #[test]
-fn failing_orgs_leave_a_quarter_of_the_slots() {
-    for (slots, failing) in [(1, 1), (2, 1), (3, 2), (4, 3), (5, 3), (8, 6), (4096, 3072)] {
-        let mut rig = Rig::new(slots);
+fn each_standing_leaves_slots_for_the_better_ones() {
+    let cases: [(u32, usize, usize); 7] =
+        [(1, 1, 0), (2, 1, 0), (3, 2, 0), (4, 3, 0), (8, 6, 1), (16, 12, 2), (4096, 3072, 512)];
+    for (slots, failing, unknown) in cases {
+        let mut rig = Rig::new(slots as usize);
+        // Known from before, one after the other.
+        for org in 10_000..10_000 + slots {
+            rig.head(org, 1, 0, None);
+            assert_eq!(rig.starts().len(), 1);
+            rig.deliver(org, None);
+        }
         for org in 0..5000 {
             rig.head(org, 1, 1, None);
         }
@@ -235,7 +244,11 @@ fn failing_orgs_leave_a_quarter_of_the_slots() {
         for org in 5000..10_000 {
             rig.head(org, 1, 0, None);
         }
-        assert_eq!(rig.starts().len(), slots - failing, "of {slots}");
+        assert_eq!(rig.starts().len(), unknown, "of {slots}");
+        for org in 10_000..10_000 + slots {
+            rig.head(org, 2, 0, None);
+        }
+        assert_eq!(rig.starts().len(), slots as usize - failing - unknown, "of {slots}");
     }
 }
 
@@ -243,20 +256,20 @@ fn failing_orgs_leave_a_quarter_of_the_slots() {
 fn an_org_is_failing_from_a_failure_to_the_next_success() {
     let mut rig = Rig::new(4);
     rig.head(1, 1, 0, None);
-    assert!(!rig.step().start[0].failing);
+    assert_eq!(rig.step().start[0].standing, Standing::Unknown);
     rig.defer(1, 1, 1, 200);
-    assert!(rig.at(200).step().start[0].failing);
+    assert_eq!(rig.at(200).step().start[0].standing, Standing::Failing);
     // Dead, and then the queue is empty for a while: the receiver is no better for it.
     rig.announce(1, None, false);
     rig.ended(1, End::Exhausted);
     rig.head(1, 2, 0, None);
-    assert!(rig.step().start[0].failing);
+    assert_eq!(rig.step().start[0].standing, Standing::Failing);
     // Neither a cancelled attempt nor our own fault tells anything of the receiver.
     rig.head(1, 3, 0, None);
     rig.ended(1, End::Cancelled);
-    assert!(rig.step().start[0].failing);
+    assert_eq!(rig.step().start[0].standing, Standing::Failing);
     rig.deliver(1, Some(4));
-    assert!(!rig.step().start[0].failing);
+    assert_eq!(rig.step().start[0].standing, Standing::Proven);
 }
 
 #[test]
