@@ -2,12 +2,13 @@
 //!
 //! `template` says where it goes, `request` what goes out, `sign` proves that it is ours, `guard` where it may go,
 //! `connector` makes the connection (`pem` reads its certificates), `http` sends over it, `client` makes the attempt,
-//! `failure` names what went wrong, `scrub` keeps our secrets out of what is kept of an answer, and `outcome` says what
-//! follows. Nothing here knows of queues, orgs or schedules: the
-//! scheduler hands in a delivery and its webhook, and gets an attempt back.
+//! `failure` names what went wrong, `scrub` keeps our secrets and `echo` the payload out of what is kept of an answer, and
+//! `outcome` says what follows. Nothing here knows of queues, orgs or schedules: the scheduler hands in a delivery and its
+//! webhook, and gets an attempt back.
 
 mod client;
 mod connector;
+mod echo;
 mod failure;
 pub mod guard;
 mod http;

@@ -7,6 +7,7 @@ use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
 use super::Made;
+use super::echo::without_payload;
 use super::scrub::Scrub;
 use crate::model::{DeadReason, FailReason, OnExhausted, Outcome, UnixMs, Webhook};
 
@@ -14,10 +15,6 @@ use crate::model::{DeadReason, FailReason, OnExhausted, Outcome, UnixMs, Webhook
 pub const EXCERPT_MAX: usize = 1024;
 /// The longest sentence kept on a failure, in bytes.
 const DETAIL_MAX: usize = 256;
-/// How much of a payload must come back in an answer before it is taken for an echo of it.
-const ECHO_MIN: usize = 8;
-/// How many characters of a payload are looked for in an answer.
-const ECHO_PROBE: usize = 64;
 
 /// Decides what becomes of the delivery. `wait` is the backoff after this attempt, which ended at `ended_at`; a receiver
 /// that asked to be left alone for longer gets that, within the webhook's bound.
@@ -79,47 +76,8 @@ pub fn excerpt(body: &[u8], scrub: &Scrub, payload: &[u8]) -> String {
     if body.is_empty() {
         return String::new();
     }
-    let mut text = String::from_utf8_lossy(body).into_owned();
-    if let Ok(payload) = std::str::from_utf8(payload)
-        && payload.len() >= ECHO_MIN
-    {
-        for spelling in spellings(payload) {
-            text = without_echo(&text, &spelling);
-        }
-    }
+    let text = without_payload(String::from_utf8_lossy(body).into_owned(), payload);
     escape(&scrub.clean(&text), EXCERPT_MAX)
-}
-
-/// A text as it is, and as it looks inside a JSON string.
-fn spellings(text: &str) -> Vec<String> {
-    let quoted = serde_json::to_string(text).unwrap_or_default();
-    let inside = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or_default();
-    let mut all = vec![text.to_owned()];
-    if !inside.is_empty() && inside != text {
-        all.push(inside.to_owned());
-    }
-    all
-}
-
-/// Replaces every stretch that repeats `payload` from its start, however far it goes.
-fn without_echo(text: &str, payload: &str) -> String {
-    let probe: String = payload.chars().take(ECHO_PROBE).collect();
-    let mut kept = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, _)) = rest.split_once(&probe) {
-        kept.push_str(before);
-        kept.push_str("[payload]");
-        let echo = rest.get(before.len()..).unwrap_or_default();
-        let shared: usize = echo
-            .chars()
-            .zip(payload.chars())
-            .take_while(|(echoed, sent)| echoed == sent)
-            .map(|(echoed, _)| echoed.len_utf8())
-            .sum();
-        rest = echo.get(shared..).unwrap_or_default();
-    }
-    kept.push_str(rest);
-    kept
 }
 
 /// Control characters, and those that reorder or hide text, are written as escapes; at most `max` bytes, cut between
