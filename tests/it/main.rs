@@ -37,6 +37,10 @@ mod p10_no_one_else;
 // P10 against a hostile name server, in a network namespace.
 mod p10_hostile_names;
 
+// Retry-After, 410 Gone, held queues.
+mod answers;
+// One request now, with the exchange shown; clients and rotated secrets.
+mod trials;
 // URLs with variables, through clients and without.
 mod templates;
 // P1 to P4 and P6 at once, under kill -9.
