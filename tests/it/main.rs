@@ -47,6 +47,8 @@ mod templates;
 mod crash;
 // Broken and hostile producers on the sockets.
 mod hostile_producers;
+// What receivers check requests by.
+mod proof_of_origin;
 // Start, stop, reload, restart.
 mod lifecycle;
 // Sockets passed by a service manager, and what it is told.
