@@ -22,6 +22,8 @@ mod clients;
 mod crowd;
 mod dead_letters;
 mod events;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod health;
 mod lines;
 mod listen;

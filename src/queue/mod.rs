@@ -34,6 +34,8 @@ mod by_name;
 mod committer;
 mod directory;
 mod durable;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod heads;
 mod key;
 mod ledger;

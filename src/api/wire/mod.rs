@@ -23,6 +23,8 @@ pub(super) use event::{EventLine, read_event};
 pub(super) use members::{Members, unknown_field};
 pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
 pub(super) use rotation::read_rotation;
+#[cfg(fuzzing)]
+pub(super) use target::{path_template, url_template};
 pub(super) use trial::read_trial;
 pub(super) use webhook::{WebhookOut, read_webhook};
 

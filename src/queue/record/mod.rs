@@ -188,7 +188,7 @@ pub(super) fn encode(record: &impl Encode, buffer: &mut Vec<u8>) -> Result<(), U
 }
 
 /// Reads a record; all bytes must belong to it.
-fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
+pub(super) fn decode<T: Decode<()>>(bytes: &[u8]) -> Result<T, Unreadable> {
     match bincode::decode_from_slice(bytes, layout()) {
         Ok((record, consumed)) if consumed == bytes.len() => Ok(record),
         _ => Err(Unreadable::Garbled),

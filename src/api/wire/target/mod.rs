@@ -88,7 +88,7 @@ pub(super) fn shown(target: &Target) -> TargetOut<'_> {
     }
 }
 
-fn url_template(text: &str) -> Result<UrlTemplate, String> {
+pub(in crate::api) fn url_template(text: &str) -> Result<UrlTemplate, String> {
     check_text(text)?;
     let (origin, rest) = origin_and_rest(text);
     if origin.contains(['{', '}']) {
@@ -99,7 +99,7 @@ fn url_template(text: &str) -> Result<UrlTemplate, String> {
     normal(&template, str::to_owned, Position::BeforeScheme)
 }
 
-fn path_template(text: &str) -> Result<UrlTemplate, String> {
+pub(in crate::api) fn path_template(text: &str) -> Result<UrlTemplate, String> {
     check_text(text)?;
     if text.is_empty() {
         return Ok(UrlTemplate::fixed(""));
