@@ -58,6 +58,7 @@ fn as_json(config: &Config, paths: &Paths) -> Value {
                 Typed::Text(text) => json!(text),
                 Typed::Integer(number) => json!(number),
                 Typed::List(items) => json!(items),
+                Typed::Boolean(yes) => json!(yes),
                 Typed::Other(what) => json!(what),
             };
             (key.clone(), json!({"value": value, "from": setting.origin.to_string()}))

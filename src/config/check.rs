@@ -1,18 +1,19 @@
 //! From settings as typed to a checked [`Config`]: every value in its range, every fault collected. PURE.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::raw::{Layers, Setting, Typed};
 use super::{
-    Api, Config, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem, QueueLimits, Scheduler, Shutdown,
-    Store, format_bytes, parse_bytes,
+    Api, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem, QueueLimits, Scheduler,
+    Shutdown, Store, format_bytes, parse_bytes,
 };
 use crate::delivery::EgressPolicy;
-use crate::model::{format_duration, parse_duration};
+use crate::model::{Proxy, format_duration, parse_duration};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -24,7 +25,7 @@ const REQUEST_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Dura
 
 /// Checks all of it.
 pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
-    let Layers { settings, problems, warnings } = layers;
+    let Layers { mut settings, problems, warnings } = layers;
     let mut reader = Reader { settings: &settings, problems, read: BTreeSet::new() };
     let r = &mut reader;
     let store = Store {
@@ -45,11 +46,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         max_in_flight: small(r.integer("scheduler.max_in_flight", 1..=1_000_000)),
         max_payload_bytes: r.bytes("scheduler.max_payload_bytes", BODY_BYTES_MAX..=TIB),
     };
-    let egress = Egress {
-        allow: r.addresses("egress.allow"),
-        allow_http: r.addresses("egress.allow_http"),
-        ca_file: r.path("egress.ca_file"),
-    };
+    let egress = egress(r);
     let api = Api {
         max_connections: small(r.integer("api.max_connections", 1..=1_000_000)),
         header_timeout: r.duration("api.header_timeout", REQUEST_TIME),
@@ -65,7 +62,36 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
     if !problems.is_empty() {
         return Err(Invalid(problems));
     }
+    hide_credentials(&mut settings, egress.proxy.as_ref());
     Ok(Config { store, queue, limits, intake, scheduler, egress, api, log, shutdown, settings, warnings })
+}
+
+fn egress(r: &mut Reader<'_>) -> Egress {
+    Egress {
+        allow: r.addresses("egress.allow"),
+        allow_http: r.addresses("egress.allow_http"),
+        ca_file: r.path("egress.ca_file"),
+        client_certificate: r.both_paths("egress.client_certificate_file", "egress.client_key_file"),
+        proxy: r.parsed("egress.proxy", str::parse),
+        proxy_resolves: r.flag("egress.proxy_resolves"),
+        http2: r.flag("egress.http2"),
+        bind_address: r.parsed("egress.bind_address", |text| {
+            let address = text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+            let usable = address.filter(|address| !address.is_unspecified() && !address.is_multicast());
+            usable.ok_or_else(|| "must be an IP address of this machine, without a port".to_owned())
+        }),
+        dns: r.dns("egress.dns"),
+    }
+}
+
+/// What is shown of the settings says no password.
+fn hide_credentials(settings: &mut BTreeMap<String, Setting>, proxy: Option<&Proxy>) {
+    if let Some(setting) = settings.get_mut("egress.proxy")
+        && let Some(proxy) = proxy.filter(|proxy| proxy.credentials.is_some())
+    {
+        let shown = proxy.to_string().replacen("://", "://***@", 1);
+        setting.value = Typed::Text(shown);
+    }
 }
 
 /// Ranges keep these far below `usize::MAX` on every machine.
@@ -76,7 +102,7 @@ fn small(number: u64) -> usize {
 /// Takes settings out one by one. A value that is wrong is noted and stands in as nothing: the configuration is refused
 /// at the end anyway.
 struct Reader<'a> {
-    settings: &'a std::collections::BTreeMap<String, Setting>,
+    settings: &'a BTreeMap<String, Setting>,
     problems: Vec<Problem>,
     read: BTreeSet<&'static str>,
 }
@@ -146,6 +172,47 @@ impl Reader<'_> {
         })
     }
 
+    /// Two files that belong together.
+    fn both_paths(&mut self, one: &'static str, other: &'static str) -> Option<(PathBuf, PathBuf)> {
+        let found = (self.path(one), self.path(other));
+        let (at_fault, wanted_by) = match found {
+            (Some(one), Some(other)) => return Some((one, other)),
+            (None, None) => return None,
+            (None, Some(_)) => (one, other),
+            (Some(_), None) => (other, one),
+        };
+        // Said of the key that is there: the other one has no place.
+        if let Some(setting) = self.settings.get(wanted_by) {
+            let message = format!("must go together with {at_fault}");
+            self.problems.push(Problem {
+                origin: setting.origin.clone(),
+                key: wanted_by.to_owned(),
+                message,
+            });
+        }
+        None
+    }
+
+    /// Text with a rule of its own; empty means none. The rule does not quote the text.
+    fn parsed<T>(&mut self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        self.read(key, |value| match value {
+            Typed::Text(text) if text.is_empty() => Ok(None),
+            Typed::Text(text) => parse(text).map(Some),
+            _ => Err("must be text".to_owned()),
+        })
+    }
+
+    fn flag(&mut self, key: &'static str) -> bool {
+        self.read(key, |value| match value {
+            Typed::Boolean(yes) => Ok(*yes),
+            other => Err(format!("must be true or false, not {other}")),
+        })
+    }
+
+    fn dns(&mut self, key: &'static str) -> Dns {
+        self.choice(key, &[("builtin", Dns::Builtin), ("system", Dns::System)]).unwrap_or(Dns::Builtin)
+    }
+
     fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {
         self.read(key, |value| {
             let chosen = match value {
@@ -183,7 +250,7 @@ fn bytes(value: &Typed, range: &RangeInclusive<u64>) -> Result<u64, String> {
         Typed::Integer(number) => {
             u64::try_from(*number).map_err(|_| outside(number, range, |bytes| format_bytes(*bytes)))?
         }
-        other @ (Typed::List(_) | Typed::Other(_)) => {
+        other @ (Typed::List(_) | Typed::Boolean(_) | Typed::Other(_)) => {
             return Err(format!("must be a number of bytes, for example \"64MiB\", not {other}"));
         }
     };

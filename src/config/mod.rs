@@ -12,6 +12,7 @@ mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ pub use paths::{NoStateDirectory, PathFlags, Paths};
 pub use raw::{DEFAULTS, Origin, Setting, Typed};
 pub use sizes::{format_bytes, parse_bytes};
 
+use crate::model::Proxy;
 use crate::queue::{MasterKey, StoreOptions};
 
 /// The process environment as a value.
@@ -145,6 +147,27 @@ pub struct Egress {
     pub allow_http: Vec<String>,
     /// Certificate authorities beside the system's.
     pub ca_file: Option<PathBuf>,
+    /// The certificate shown to receivers that ask for one, and its key.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// The proxy that deliveries go through.
+    pub proxy: Option<Proxy>,
+    /// Whether it is told names and not addresses.
+    pub proxy_resolves: bool,
+    /// Whether HTTP/2 is offered.
+    pub http2: bool,
+    /// The local address that connections come from.
+    pub bind_address: Option<IpAddr>,
+    /// Who resolves names.
+    pub dns: Dns,
+}
+
+/// Who resolves names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dns {
+    /// We ask the name servers of the system.
+    Builtin,
+    /// The system, on threads of our own.
+    System,
 }
 
 /// `[api]`

@@ -58,6 +58,8 @@ pub enum Typed {
     Integer(i64),
     /// A list of texts.
     List(Vec<String>),
+    /// True or false.
+    Boolean(bool),
     /// Nothing that a setting can be; says what it is.
     Other(&'static str),
 }
@@ -67,6 +69,7 @@ impl fmt::Display for Typed {
         match self {
             Typed::Text(text) => write!(out, "\"{}\"", text.escape_debug()),
             Typed::Integer(number) => number.fmt(out),
+            Typed::Boolean(yes) => yes.fmt(out),
             Typed::List(items) => {
                 let quoted: Vec<_> =
                     items.iter().map(|item| format!("\"{}\"", item.escape_debug())).collect();
@@ -173,6 +176,9 @@ impl Layers {
             Some(Typed::Integer(_)) => {
                 text.trim().parse().map_or_else(|_| Typed::Text(text.to_owned()), Typed::Integer)
             }
+            Some(Typed::Boolean(_)) => {
+                text.trim().parse().map_or_else(|_| Typed::Text(text.to_owned()), Typed::Boolean)
+            }
             _ => Typed::Text(text.to_owned()),
         }
     }
@@ -259,7 +265,7 @@ fn typed(value: DeValue<'_>) -> Typed {
             .collect::<Option<Vec<_>>>()
             .map_or(Typed::Other("a list of something else than texts"), Typed::List),
         DeValue::Float(_) => Typed::Other("a number with a fraction"),
-        DeValue::Boolean(_) => Typed::Other("true or false"),
+        DeValue::Boolean(yes) => Typed::Boolean(yes),
         DeValue::Datetime(_) => Typed::Other("a date or time"),
         DeValue::Table(_) => Typed::Other("a table"),
     }

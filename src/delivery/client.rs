@@ -16,18 +16,19 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout_at};
 
-use super::connector::Dial;
-use super::connector::resolver::Names;
-use super::connector::tls::{self, Connector};
+use super::connector::Net;
+use super::connector::names::Names;
+use super::connector::resolver::Source;
 use super::failure::{Failure, classify};
 use super::guard::EgressPolicy;
-use super::http::{Http, traffic};
+use super::http::traffic;
+use super::routes::{RouteSettings, Routes};
 use super::scrub::Scrub;
 use super::template::Addressed;
 use super::{outcome, request};
 use crate::clock;
-use crate::config::Config;
-use crate::model::{Attempt, FailReason, Webhook};
+use crate::config::{Config, Dns};
+use crate::model::{Attempt, FailReason, Route, Webhook};
 
 /// The most that is read of a response body, in bytes: a longer one is not worth keeping its connection for.
 const BODY_MAX: usize = 64 * 1024;
@@ -36,20 +37,32 @@ const BODY_MAX: usize = 64 * 1024;
 const BODY_HELD_MAX: usize = 8 * 1024;
 /// How long a response body may take once its head is there: the head has decided, the org's next delivery waits.
 const BODY_WAIT: Duration = Duration::from_secs(1);
+/// Sockets that our own resolver uses for a name that is not answered: both families, each asked again and again.
+const SOCKETS_PER_LOOKUP: usize = 8;
+/// Threads that may wait for the system's resolver.
+const RESOLVER_THREADS: usize = 64;
+
 /// What a [`Client`] needs to know.
 #[derive(Debug, Clone)]
 pub struct ClientSettings {
     /// Which addresses may be dialled.
     pub egress: EgressPolicy,
-    /// Certificates (PEM) trusted beside the system's.
-    pub ca_file: Option<PathBuf>,
+    /// How they are dialled, where neither webhook nor client says otherwise.
+    pub route: RouteSettings,
+    /// Who resolves names.
+    pub dns: Dns,
     /// Open connections from which on none is kept for reuse: keeps idle ones from using up the file descriptors.
     pub connections_kept: usize,
 }
 
 impl Default for ClientSettings {
     fn default() -> Self {
-        ClientSettings { egress: EgressPolicy::default(), ca_file: None, connections_kept: 4096 }
+        ClientSettings {
+            egress: EgressPolicy::default(),
+            route: RouteSettings::default(),
+            dns: Dns::Builtin,
+            connections_kept: 4096,
+        }
     }
 }
 
@@ -64,9 +77,11 @@ pub enum ClientError {
         /// What would be right.
         problem: String,
     },
-    /// The file of certificates is missing, unreadable or holds none.
-    #[error("[egress] ca_file {}: {problem}", path.display())]
-    CaFile {
+    /// A file of certificates or a key is missing, unreadable or holds none.
+    #[error("[egress] {key} {}: {problem}", path.display())]
+    File {
+        /// `ca_file`, `client_certificate_file` or `client_key_file`.
+        key: &'static str,
         /// As configured.
         path: PathBuf,
         /// What is wrong with it.
@@ -74,7 +89,7 @@ pub enum ClientError {
     },
     /// The TLS library does not take its own defaults.
     #[error("TLS cannot be set up: {0}")]
-    Tls(#[from] rustls::Error),
+    Tls(String),
     /// The system's name server settings cannot be used.
     #[error("names cannot be resolved: {0}")]
     Names(#[from] hickory_resolver::net::NetError),
@@ -86,8 +101,20 @@ impl TryFrom<&Config> for ClientSettings {
     fn try_from(config: &Config) -> Result<ClientSettings, ClientError> {
         let egress = EgressPolicy::parse(&config.egress.allow, &config.egress.allow_http)
             .map_err(|(key, problem)| ClientError::Egress { key, problem })?;
-        let ca_file = config.egress.ca_file.clone();
-        Ok(ClientSettings { egress, ca_file, connections_kept: config.scheduler.max_in_flight })
+        let typed = &config.egress;
+        let route = RouteSettings {
+            ca_file: typed.ca_file.clone(),
+            client_certificate: typed.client_certificate.clone(),
+            route: Route {
+                tls: None,
+                proxy: typed.proxy.clone(),
+                http2: Some(typed.http2),
+                bind_address: typed.bind_address,
+            },
+            proxy_resolves: typed.proxy_resolves,
+        };
+        let connections_kept = config.scheduler.max_in_flight;
+        Ok(ClientSettings { egress, route, dns: typed.dns, connections_kept })
     }
 }
 
@@ -95,13 +122,12 @@ impl TryFrom<&Config> for ClientSettings {
 #[derive(Clone)]
 pub struct Client {
     /// Replaced whole, with all connections, by [`Client::replace`].
-    parts: Arc<RwLock<Parts>>,
+    parts: Arc<RwLock<Arc<Parts>>>,
 }
 
-#[derive(Clone)]
 struct Parts {
-    http: Http,
-    dial: Dial,
+    routes: Arc<Routes>,
+    net: Arc<Net>,
     connections_kept: usize,
 }
 
@@ -135,11 +161,12 @@ impl Client {
     /// # Errors
     /// [`ClientError`] if `ca_file` cannot be used. A system without certificates is only warned about.
     pub fn new(settings: ClientSettings) -> Result<Client, ClientError> {
-        Client::with_names(settings, Names::system()?)
+        let names = names(&settings)?;
+        Client::with_names(settings, names)
     }
 
     pub(super) fn with_names(settings: ClientSettings, names: Names) -> Result<Client, ClientError> {
-        Ok(Client { parts: Arc::new(RwLock::new(Parts::new(settings, names)?)) })
+        Ok(Client { parts: Arc::new(RwLock::new(Arc::new(Parts::new(settings, names)?))) })
     }
 
     /// Puts other settings in force for all clones. Attempts in flight end as they began; no later one uses a connection
@@ -148,18 +175,19 @@ impl Client {
     /// # Errors
     /// [`ClientError`]; the old settings stay in force.
     pub fn replace(&self, settings: ClientSettings) -> Result<(), ClientError> {
-        let parts = Parts::new(settings, Names::system()?)?;
-        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = parts;
+        let names = names(&settings)?;
+        let parts = Parts::new(settings, names)?;
+        *self.parts.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(parts);
         Ok(())
     }
 
-    fn parts(&self) -> Parts {
+    fn parts(&self) -> Arc<Parts> {
         self.parts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Open connections to receivers, idle ones included.
     pub fn connections(&self) -> usize {
-        self.parts().dial.open()
+        self.parts().net.open()
     }
 
     /// Makes attempt `number` of a delivery. Never fails as such: what went wrong is in the [`Attempt`]. Takes at most
@@ -196,10 +224,9 @@ impl Client {
 
 impl Parts {
     fn new(settings: ClientSettings, names: Names) -> Result<Parts, ClientError> {
-        let dial = Dial::new(settings.egress, names);
-        let connector = Connector::new(dial.clone(), tls::config(settings.ca_file.as_deref())?);
-        let http = Http::new(connector);
-        Ok(Parts { http, dial, connections_kept: settings.connections_kept })
+        let net = Arc::new(Net::new(settings.egress, names));
+        let routes = Arc::new(Routes::new(&settings.route, net.clone())?);
+        Ok(Parts { routes, net, connections_kept: settings.connections_kept })
     }
 
     async fn exchange(
@@ -210,14 +237,23 @@ impl Parts {
     ) -> Result<Answer, Failure> {
         let target = target(&addressed.uri);
         let connected = Arc::new(AtomicBool::new(false));
-        if self.dial.open() > self.connections_kept {
+        let other;
+        let http = match route(addressed) {
+            None => self.routes.own(),
+            Some(route) => {
+                other = self.routes.get(&route)?;
+                &other
+            }
+        };
+        if self.net.open() > self.connections_kept {
             request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let response = match timeout_at(deadline, self.http.send(request, &connected)).await {
+        let response = match timeout_at(deadline, http.send(request, &connected)).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(classify(&error, &target)),
             Err(_elapsed) => {
-                return Err(timed_out(addressed.webhook, &target, connected.load(Ordering::Relaxed)));
+                let connected = connected.load(Ordering::Relaxed);
+                return Err(timed_out(addressed.webhook, &target, http.through(), connected));
             }
         };
         let traffic = traffic(&response);
@@ -236,6 +272,27 @@ impl Parts {
     }
 }
 
+/// What a webhook and its client say about how to connect, if anything.
+fn route(addressed: &Addressed<'_>) -> Option<Arc<Route>> {
+    let own = addressed.webhook.route.as_ref();
+    match (own, addressed.client.map(|client| &client.route).filter(|route| !route.is_default())) {
+        (own, None) => own.cloned(),
+        (None, Some(shared)) => Some(Arc::new(shared.clone())),
+        (Some(own), Some(shared)) => Some(Arc::new(own.over(shared))),
+    }
+}
+
+/// Who resolves names.
+fn names(settings: &ClientSettings) -> Result<Names, ClientError> {
+    Ok(match settings.dns {
+        Dns::Builtin => {
+            let lookups_max = (settings.connections_kept / SOCKETS_PER_LOOKUP).clamp(16, 512);
+            Names::new(Source::builtin()?, lookups_max)
+        }
+        Dns::System => Names::new(Source::system(), RESOLVER_THREADS),
+    })
+}
+
 /// `scheme://host:port`, all that a failure says of a URL.
 fn target(uri: &Uri) -> String {
     let scheme = uri.scheme_str().unwrap_or_default();
@@ -243,16 +300,14 @@ fn target(uri: &Uri) -> String {
     format!("{scheme}://{}:{port}", uri.host().unwrap_or_default())
 }
 
-fn timed_out(webhook: &Webhook, target: &str, connected: bool) -> Failure {
+fn timed_out(webhook: &Webhook, target: &str, through: Option<&str>, connected: bool) -> Failure {
     let limit = crate::model::format_duration(webhook.timeout);
-    Failure::new(
-        FailReason::Timeout,
-        if connected {
-            format!("{target} did not answer within {limit}")
-        } else {
-            format!("no connection to {target} within {limit}")
-        },
-    )
+    let detail = match (connected, through) {
+        (true, _) => format!("{target} did not answer within {limit}"),
+        (false, None) => format!("no connection to {target} within {limit}"),
+        (false, Some(proxy)) => format!("no connection to {target} through the proxy {proxy} within {limit}"),
+    };
+    Failure::new(FailReason::Timeout, detail)
 }
 
 /// Reads a body as far as it is worth: to its end, to the limit, to an error, or until it has taken too long. Answers

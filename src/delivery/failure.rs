@@ -5,11 +5,11 @@ use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use hickory_resolver::net::NetError;
-use rustls::CertificateError;
+use rustls::{AlertDescription, CertificateError};
 
+use super::connector::resolver::Unresolved;
 use super::guard::AddressClass;
-use crate::model::FailReason;
+use crate::model::{FailReason, Proxy};
 
 /// Why an attempt failed, and a sentence on it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,45 @@ pub(super) enum ConnectError {
     Tls(String),
     #[error("it took too long")]
     TooLong,
+    #[error("{}", bind_words(*from, error))]
+    Bind { from: IpAddr, error: io::Error },
+    #[error("it has no address of the same family as bind_address {from}")]
+    OtherFamily { from: IpAddr },
+    #[error("its name is that of {class}, and such names are not handed to a proxy")]
+    NameNotAllowed { class: AddressClass },
+    #[error(
+        "plain http to a name that the proxy resolves is not allowed: use https, or put 0.0.0.0/0 into [egress] allow_http"
+    )]
+    HttpToNameNotAllowed,
+    /// No connection to the proxy itself.
+    #[error("{}", at_proxy_words(proxy, error))]
+    AtProxy { proxy: String, error: Box<ConnectError> },
+    /// The proxy does not put us through.
+    #[error("the proxy {proxy} {words}")]
+    NotThrough { proxy: String, words: String },
+}
+
+impl From<Unresolved> for ConnectError {
+    fn from(unresolved: Unresolved) -> ConnectError {
+        match unresolved {
+            Unresolved::Name(words) => ConnectError::Resolve(words.into_owned()),
+            Unresolved::Local(code) => ConnectError::Local(io::Error::from_raw_os_error(code)),
+        }
+    }
+}
+
+fn bind_words(from: IpAddr, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EADDRNOTAVAIL) => format!("bind_address {from} is not an address of this machine"),
+        _ => format!("cannot connect from bind_address {from}: {error}"),
+    }
+}
+
+fn at_proxy_words(proxy: &str, error: &ConnectError) -> String {
+    match error {
+        ConnectError::Tls(words) => format!("the TLS handshake with the proxy {proxy} failed: {words}"),
+        error => format!("no connection to the proxy {proxy}: {error}"),
+    }
 }
 
 impl ConnectError {
@@ -49,16 +88,17 @@ impl ConnectError {
         if is_local(&error) { ConnectError::Local(error) } else { ConnectError::Io { address, error } }
     }
 
-    pub(super) fn from_resolver(error: &NetError) -> ConnectError {
-        match error {
-            NetError::Io(error) if is_local(error) => ConnectError::Local(io::Error::from_raw_os_error(
-                error.raw_os_error().unwrap_or(libc::EMFILE),
-            )),
-            error if error.is_nx_domain() => ConnectError::Resolve("there is no such name".to_owned()),
-            error if error.is_no_records_found() => ConnectError::Resolve("it has no address".to_owned()),
-            NetError::Timeout => ConnectError::Resolve("the name servers do not answer".to_owned()),
-            error => ConnectError::Resolve(error.to_string()),
-        }
+    /// For a host that no URL should have.
+    pub(super) fn neither() -> ConnectError {
+        ConnectError::Resolve("it is neither a name nor an address".to_owned())
+    }
+
+    pub(super) fn at_proxy(proxy: &Proxy, error: ConnectError) -> ConnectError {
+        ConnectError::AtProxy { proxy: proxy.authority(), error: Box::new(error) }
+    }
+
+    pub(super) fn not_through(proxy: &Proxy, words: String) -> ConnectError {
+        ConnectError::NotThrough { proxy: proxy.authority(), words }
     }
 
     /// What a TLS connector's error is: ours passed through, or the handshake's.
@@ -75,10 +115,17 @@ impl ConnectError {
     fn reason(&self) -> FailReason {
         match self {
             ConnectError::Resolve(_) => FailReason::Dns,
-            ConnectError::AddressNotAllowed { .. } => FailReason::AddressNotAllowed,
-            ConnectError::HttpNotAllowed { .. } => FailReason::HttpNotAllowed,
-            ConnectError::Io { .. } => FailReason::Connect,
-            ConnectError::Local(_) => FailReason::Local,
+            ConnectError::AddressNotAllowed { .. } | ConnectError::NameNotAllowed { .. } => {
+                FailReason::AddressNotAllowed
+            }
+            ConnectError::HttpNotAllowed { .. } | ConnectError::HttpToNameNotAllowed => {
+                FailReason::HttpNotAllowed
+            }
+            ConnectError::Io { .. } | ConnectError::OtherFamily { .. } | ConnectError::NotThrough { .. } => {
+                FailReason::Connect
+            }
+            ConnectError::Local(_) | ConnectError::Bind { .. } => FailReason::Local,
+            ConnectError::AtProxy { error, .. } => error.reason(),
             ConnectError::Tls(_) => FailReason::Tls,
             ConnectError::TooLong => FailReason::Timeout,
         }
@@ -86,7 +133,7 @@ impl ConnectError {
 }
 
 /// Whether an error says that we ran out of something: descriptors, memory, local ports.
-fn is_local(error: &io::Error) -> bool {
+pub(super) fn is_local(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL)
@@ -106,6 +153,9 @@ pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
     // A receiver that wants a certificate of ours says so only after the handshake.
     if let Some(error) = tls_error(error) {
         return Failure::new(FailReason::Tls, format!("TLS with {target} failed: {}", tls_words(error)));
+    }
+    if let Some(error) = find::<h2::Error>(error).filter(|error| !error.is_io()) {
+        return classify_http2(error, target);
     }
     let Some(error) = find::<hyper::Error>(error) else {
         return match find::<io::Error>(error) {
@@ -131,6 +181,29 @@ pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
             format!("{target} broke the connection before it answered: {}", innermost(error)),
         ),
         None => Failure::new(FailReason::Reset, format!("{target} closed the connection before it answered")),
+    }
+}
+
+/// What went wrong within HTTP/2.
+fn classify_http2(error: &h2::Error, target: &str) -> Failure {
+    let code = error.reason().map_or_else(|| error.to_string(), |reason| format!("{reason:?}"));
+    if error.is_remote() && error.is_go_away() {
+        return Failure::new(FailReason::Reset, format!("{target} closed the HTTP/2 connection: {code}"));
+    }
+    if error.is_remote() {
+        return Failure::new(FailReason::Reset, format!("{target} reset the HTTP/2 stream: {code}"));
+    }
+    Failure::new(FailReason::Protocol, format!("{target} broke the rules of HTTP/2: {code}"))
+}
+
+/// Whether the receiver said that it has not begun to work on a request: it may be sent again whatever it asks for.
+pub(super) fn was_not_taken(error: &(dyn Error + 'static)) -> bool {
+    let Some(error) = find::<h2::Error>(error).filter(|error| error.is_remote()) else { return false };
+    match error.reason() {
+        // The connection ends in peace, and only requests that came too late end with it.
+        Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+        Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
+        _ => false,
     }
 }
 
@@ -168,12 +241,15 @@ fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> 
 
 /// The common causes in plain words; the rest as the TLS library says it.
 fn tls_words(error: &rustls::Error) -> String {
-    let rustls::Error::InvalidCertificate(cause) = error else {
-        return error.to_string();
+    let cause = match error {
+        rustls::Error::InvalidCertificate(cause) => cause,
+        rustls::Error::AlertReceived(alert) => return alert_words(*alert),
+        error => return error.to_string(),
     };
     match cause {
         CertificateError::UnknownIssuer => {
-            "no known authority signed its certificate (for a private one set [egress] ca_file)".to_owned()
+            "no known authority signed its certificate (for a private one set tls.ca, or [egress] ca_file)"
+                .to_owned()
         }
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             "its certificate has expired".to_owned()
@@ -185,6 +261,20 @@ fn tls_words(error: &rustls::Error) -> String {
             "its certificate is for another name".to_owned()
         }
         other => format!("its certificate is not valid: {other}"),
+    }
+}
+
+/// What the other side does not like.
+fn alert_words(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::CertificateRequired => "it wants a client certificate".to_owned(),
+        AlertDescription::CertificateExpired
+        | AlertDescription::CertificateRevoked
+        | AlertDescription::CertificateUnknown
+        | AlertDescription::BadCertificate
+        | AlertDescription::UnsupportedCertificate
+        | AlertDescription::UnknownCA => format!("it does not take our certificate ({alert:?})"),
+        alert => format!("it refused with the alert {alert:?}"),
     }
 }
 

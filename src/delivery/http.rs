@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 use super::connector::tls::Connector;
 use super::connector::traffic::Traffic;
-use super::failure::classify;
+use super::failure::{classify, was_not_taken};
 use crate::model::FailReason;
 
 /// How long a connection is kept for the next request. Below the 5 s after which the commonest servers close an idle
@@ -28,8 +28,16 @@ use crate::model::FailReason;
 const IDLE_MAX: Duration = Duration::from_secs(4);
 /// The most that a response head may take, in bytes.
 const HEAD_MAX: usize = 64 * 1024;
+/// The same in HTTP/2, where it is counted with 32 bytes more per header.
+const HEAD_MAX_IN_HTTP2: u32 = 64 * 1024;
 /// The most headers that a response may have.
 const HEADERS_MAX: usize = 100;
+
+/// What a receiver may send before we have taken it, per HTTP/2 stream and connection, in bytes: as much as is read of a
+/// body.
+const WINDOW: u32 = 64 * 1024;
+/// The largest HTTP/2 frame that we take, in bytes: the least that can be asked for.
+const FRAME_MAX: u32 = 16 * 1024;
 
 /// Sends requests with one set of settings; cheap to clone. Clones share connections.
 #[derive(Clone)]
@@ -37,18 +45,30 @@ pub(super) struct Http {
     kept: Client<Connector, Payload>,
     /// Keeps no connection, so each of its requests makes one.
     fresh: Client<Connector, Payload>,
+    /// The proxy that connections go through: `host:port`.
+    through: Option<Arc<str>>,
 }
 
 impl Http {
-    pub(super) fn new(connector: Connector) -> Http {
+    pub(super) fn new(connector: Connector, through: Option<String>) -> Http {
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_MAX)
             .http1_max_buf_size(HEAD_MAX)
-            .http1_max_headers(HEADERS_MAX);
+            .http1_max_headers(HEADERS_MAX)
+            .http2_max_header_list_size(HEAD_MAX_IN_HTTP2)
+            .http2_max_frame_size(FRAME_MAX)
+            .http2_initial_stream_window_size(WINDOW)
+            .http2_initial_connection_window_size(WINDOW);
         let kept = builder.build(connector.clone());
-        Http { kept, fresh: builder.pool_max_idle_per_host(0).build(connector) }
+        let fresh = builder.pool_max_idle_per_host(0).build(connector);
+        Http { kept, fresh, through: through.map(Into::into) }
+    }
+
+    /// The proxy that connections go through: `host:port`.
+    pub(super) fn through(&self) -> Option<&str> {
+        self.through.as_deref()
     }
 
     /// Sends a request and waits for the head of the response. `connected` tells meanwhile whether there is a connection.
@@ -60,7 +80,7 @@ impl Http {
     ) -> Result<Response<Incoming>, Error> {
         let mut again = request.clone();
         let error = match self.kept.request(carrying(request, connected)).await {
-            Err(error) if was_closed_meanwhile(&error) => error,
+            Err(error) if was_closed_meanwhile(&error) || was_not_taken(&error) => error,
             other => return other,
         };
         tracing::debug!(error = %classify(&error, "the receiver").detail, "sent again on a new connection");
@@ -75,11 +95,13 @@ pub(super) fn traffic(response: &Response<Incoming>) -> Option<Traffic> {
     response.extensions().get::<Traffic>().cloned()
 }
 
-/// Whether a request was lost with a connection that had carried an answer before and not one byte since.
+/// Whether a request was lost with a connection that had carried an answer before and not one byte since. Says nothing of
+/// HTTP/2, where other requests are on their way over the same connection.
 fn was_closed_meanwhile(error: &Error) -> bool {
     let mut extras = Extensions::new();
-    if let Some(connection) = error.connect_info() {
-        connection.get_extras(&mut extras);
+    match error.connect_info() {
+        Some(connection) if !connection.is_negotiated_h2() => connection.get_extras(&mut extras),
+        _ => return false,
     }
     extras.get::<Traffic>().is_some_and(Traffic::is_quiet_since_an_answer)
         && classify(error, "").reason == FailReason::Reset

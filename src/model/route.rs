@@ -152,15 +152,22 @@ impl FromStr for Proxy {
     }
 }
 
+impl Proxy {
+    /// `host:port`, an IPv6 address in brackets.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
 impl fmt::Display for Proxy {
     /// Its URL without credentials.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}://", self.kind.scheme())?;
-        if self.host.contains(':') {
-            write!(out, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(out, "{}:{}", self.host, self.port)
-        }
+        write!(out, "{}://{}", self.kind.scheme(), self.authority())
     }
 }
 

@@ -66,7 +66,7 @@ async fn name_server(a: &'static [&'static [[u8; 4]]], aaaa: &'static [[u8; 16]]
     connection.port = address.port();
     let server = NameServerConfig::new(address.ip(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
-    Names::new(Hosts::default(), config, ResolverOpts::default()).unwrap()
+    names(Hosts::default(), config, ResolverOpts::default())
 }
 
 #[tokio::test]
@@ -122,7 +122,7 @@ async fn no_spelling_of_a_refused_address_is_dialled() {
 fn hosts(lines: &str) -> Names {
     let mut hosts = Hosts::default();
     hosts.read_hosts_conf(lines.as_bytes()).unwrap();
-    Names::new(hosts, ResolverConfig::default(), ResolverOpts::default()).unwrap()
+    names(hosts, ResolverConfig::default(), ResolverOpts::default())
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn an_allowed_address_that_hangs_is_no_way_to_a_refused_one() {
 async fn an_allowed_port_is_the_only_one() {
     let (port, seen) = trap().await;
     let other = port ^ 1;
-    let names = || Names::system().unwrap();
+    let names = || our_names();
     let client = client_with(policy(&[&format!("127.0.0.1/32:{other}")], &[]), names());
     let made = attempt(&client, &format!("http://127.0.0.1:{port}/")).await;
     assert_eq!(made.error, Some(FailReason::AddressNotAllowed), "{made:?}");
@@ -190,7 +190,7 @@ async fn plain_http_is_refused_where_only_tls_may_go() {
 #[tokio::test]
 async fn an_address_where_plain_http_may_go_is_allowed() {
     let (receiver, _requests) = Receiver::answering(OK).await;
-    let client = client_with(policy(&[], &["127.0.0.1/32"]), Names::system().unwrap());
+    let client = client_with(policy(&[], &["127.0.0.1/32"]), our_names());
     assert_eq!(attempt(&client, &receiver.url("/")).await.error, None);
 }
 
@@ -265,7 +265,7 @@ async fn name_servers_that_never_answer_cost_the_timeout() {
     connection.port = silent.local_addr().unwrap().port();
     let server = NameServerConfig::new("127.0.0.1".parse().unwrap(), true, vec![connection]);
     let config = ResolverConfig::from_name_servers(vec![server]);
-    let names = Names::new(Hosts::default(), config, ResolverOpts::default()).unwrap();
+    let names = names(Hosts::default(), config, ResolverOpts::default());
     let made = attempt_within(
         &client_with(EgressPolicy::default(), names),
         "https://slow.example/",
@@ -277,7 +277,7 @@ async fn name_servers_that_never_answer_cost_the_timeout() {
 
 #[tokio::test]
 async fn without_name_servers_a_name_is_a_dns_failure() {
-    let names = Names::new(Hosts::default(), ResolverConfig::default(), ResolverOpts::default()).unwrap();
+    let names = names(Hosts::default(), ResolverConfig::default(), ResolverOpts::default());
     let made = attempt(&client_with(EgressPolicy::default(), names), "https://a.example/").await;
     assert_eq!(made.error, Some(FailReason::Dns), "{made:?}");
 }

@@ -2,9 +2,14 @@
 
 mod descriptors;
 mod guarded;
+mod http2;
 mod misbehaving;
 mod over_tls;
+mod proxied;
+mod proxies;
 mod resend;
+mod resolving;
+mod routed;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -12,6 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use hickory_resolver::Hosts;
+use hickory_resolver::config::{ResolverConfig, ResolverOpts};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -91,8 +98,30 @@ fn settings() -> ClientSettings {
     ClientSettings { egress: EgressPolicy::parse(&allow, &[]).unwrap(), ..ClientSettings::default() }
 }
 
+/// Trusts the authorities in a file as well.
+fn with_ca(file: &std::path::Path, settings: ClientSettings) -> ClientSettings {
+    let route = RouteSettings { ca_file: Some(file.to_owned()), ..settings.route };
+    ClientSettings { route, ..settings }
+}
+
+/// Names as our own resolver finds them.
+fn our_names() -> Names {
+    Names::new(Source::builtin().unwrap(), 64)
+}
+
+/// Names that these hosts and name servers know.
+fn names(hosts: Hosts, config: ResolverConfig, options: ResolverOpts) -> Names {
+    Names::new(Source::of(hosts, config, options).unwrap(), 64)
+}
+
 fn client() -> Client {
     Client::new(settings()).unwrap()
+}
+
+/// An attempt of a webhook with a route.
+async fn attempt_over(client: &Client, url: &str, route: &Route) -> Attempt {
+    let webhook = Webhook { route: Some(Arc::new(route.clone())), ..webhook(url) };
+    testing::attempt(client, &delivery(1, "evt_1", br#"{"n":1}"#), &webhook, 1).await
 }
 
 /// One attempt with a timeout that ends the test rather than the attempt.

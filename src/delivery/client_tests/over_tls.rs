@@ -11,6 +11,8 @@ use super::*;
 pub(super) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     file: tempfile::NamedTempFile,
+    /// Its certificate.
+    pub(super) pem: String,
 }
 
 impl Authority {
@@ -18,14 +20,29 @@ impl Authority {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Each has a name of its own, so that none is taken for another with a bad signature.
+        let name = format!("authority {}", fastrand::u64(..));
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let certificate = params.self_signed(&key).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), certificate.pem()).unwrap();
-        Authority { issuer: Issuer::new(params, key), file }
+        let pem = certificate.pem();
+        std::fs::write(file.path(), &pem).unwrap();
+        Authority { issuer: Issuer::new(params, key), file, pem }
+    }
+
+    /// Settings that trust it as well.
+    pub(super) fn settings(&self) -> ClientSettings {
+        with_ca(self.file.path(), settings())
+    }
+
+    /// A certificate for `name` that is valid in these years, and its key: PEM.
+    pub(super) fn issue(&self, name: &str, years: std::ops::Range<i32>) -> (String, String) {
+        let (certificate, key) = self.certificate(name, years);
+        (certificate.pem(), key.serialize_pem())
     }
 
     pub(super) fn client(&self) -> Client {
-        Client::new(ClientSettings { ca_file: Some(self.file.path().to_owned()), ..settings() }).unwrap()
+        Client::new(self.settings()).unwrap()
     }
 
     /// A receiver whose certificate is for `name` and valid in these years.
@@ -38,12 +55,16 @@ impl Authority {
         TlsAcceptor::from(Arc::new(self.server(name, 2020..2090)))
     }
 
-    fn server(&self, name: &str, years: std::ops::Range<i32>) -> ServerConfig {
+    fn certificate(&self, name: &str, years: std::ops::Range<i32>) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(years.start, 1, 1);
         params.not_after = rcgen::date_time_ymd(years.end, 1, 1);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    pub(super) fn server(&self, name: &str, years: std::ops::Range<i32>) -> ServerConfig {
+        let (certificate, key) = self.certificate(name, years);
         server_config(&[rustls::ALL_VERSIONS].concat(), certificate.der().to_vec(), &key)
     }
 }
@@ -65,7 +86,7 @@ fn server_config(
         .unwrap()
 }
 
-async fn tls_receiver(config: ServerConfig) -> Receiver {
+pub(super) async fn tls_receiver(config: ServerConfig) -> Receiver {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     Receiver::start(move |_, stream| {
         let acceptor = acceptor.clone();
@@ -84,7 +105,7 @@ pub(super) async fn attempt_at(client: &Client, host: &str, receiver: &Receiver)
 }
 
 #[track_caller]
-fn assert_tls(made: &Attempt, words: &str) {
+pub(super) fn assert_tls(made: &Attempt, words: &str) {
     assert_eq!((made.status, made.error), (None, Some(FailReason::Tls)), "{made:?}");
     assert!(made.detail.contains(words) && !made.detail.contains("token"), "{made:?}");
 }
@@ -187,7 +208,7 @@ async fn a_receiver_that_wants_our_certificate_is_a_tls_failure() {
 #[test]
 fn a_ca_file_that_is_not_one_is_a_configuration_error() {
     let refused = |path: &std::path::Path| {
-        let settings = ClientSettings { ca_file: Some(path.to_owned()), ..ClientSettings::default() };
+        let settings = with_ca(path, ClientSettings::default());
         Client::new(settings).unwrap_err().to_string()
     };
     assert!(

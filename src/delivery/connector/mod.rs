@@ -2,64 +2,91 @@
 //!
 //! A host is an IP literal or a name that is resolved here; every address is judged, and exactly the judged address is
 //! dialled, so nothing can change between the check and the connection. Filtering a resolver would not do: a literal
-//! never reaches it. Proxies from the environment do not exist here.
+//! never reaches it. A proxy is asked for the judged address too. Proxies from the environment do not exist here.
 
+mod dialling;
+mod link;
+pub(super) mod names;
 mod own;
 pub(super) mod resolver;
 pub(super) mod tls;
 pub(super) mod traffic;
+mod tunnel;
 
 use std::future::Future;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
 use http::Uri;
-use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio_rustls::TlsConnector;
 use tower::Service;
 
-use resolver::Names;
+use dialling::{ADDRESSES_MAX, connect_first, in_turn};
+use link::{Link, Stream};
+use names::Names;
+use tunnel::{Goal, NotThrough};
 
 use super::failure::ConnectError;
 use super::guard::{self, EgressPolicy, Host, Refusal, Transport};
+use crate::model::{Proxy, ProxyKind};
 
-/// When one address has not answered for this long, the next one is tried beside it (RFC 8305's resolution delay).
-const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
-/// Addresses of one name that are tried; a name with more is not worth more sockets.
-const ADDRESSES_MAX: usize = 8;
-/// Addresses of one name that are looked at: a name with thousands is not worth the time either.
+/// Addresses of one name that are looked at: a name with thousands is not worth the time.
 const JUDGED_MAX: usize = 64;
 
-/// The connector: cheap to clone, shared by all attempts.
-#[derive(Clone)]
-pub(in crate::delivery) struct Dial {
-    inner: Arc<Inner>,
-}
-
-struct Inner {
+/// What all connections have in common.
+pub(in crate::delivery) struct Net {
     policy: EgressPolicy,
     names: Names,
     /// Connections open now, idle ones included.
     open: Arc<AtomicUsize>,
 }
 
-impl Dial {
-    pub(in crate::delivery) fn new(policy: EgressPolicy, names: Names) -> Dial {
-        Dial { inner: Arc::new(Inner { policy, names, open: Arc::default() }) }
+impl Net {
+    pub(in crate::delivery) fn new(policy: EgressPolicy, names: Names) -> Net {
+        Net { policy, names, open: Arc::default() }
     }
 
     /// Connections open now, idle ones included.
     pub(in crate::delivery) fn open(&self) -> usize {
-        self.inner.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed)
+    }
+}
+
+/// How the connections of one route are made.
+#[derive(Default)]
+pub(in crate::delivery) struct Way {
+    /// The proxy they go through.
+    pub(in crate::delivery) via: Option<Via>,
+    /// The local address they come from.
+    pub(in crate::delivery) from: Option<IpAddr>,
+}
+
+/// A proxy.
+pub(in crate::delivery) struct Via {
+    pub(in crate::delivery) proxy: Proxy,
+    /// The operator's own. Any other is judged like a receiver.
+    pub(in crate::delivery) trusted: bool,
+    /// Whether it is told names, and looks after where they point.
+    pub(in crate::delivery) resolves: bool,
+    /// For a proxy that is spoken to over TLS.
+    pub(in crate::delivery) tls: Option<Arc<ClientConfig>>,
+}
+
+/// The connector of one route: cheap to clone, shared by its attempts.
+#[derive(Clone)]
+pub(in crate::delivery) struct Dial {
+    net: Arc<Net>,
+    way: Arc<Way>,
+}
+
+impl Dial {
+    pub(in crate::delivery) fn new(net: Arc<Net>, way: Way) -> Dial {
+        Dial { net, way: Arc::new(way) }
     }
 }
 
@@ -73,45 +100,56 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, target: Uri) -> Self::Future {
-        let inner = self.inner.clone();
+        let Dial { net, way } = self.clone();
         Box::pin(async move {
-            let addresses = inner.addresses(&target).await?;
-            let tcp = connect_first(&addresses).await?;
-            // Only a hint to the kernel: a connection without it still delivers.
-            let _slower = tcp.set_nodelay(true);
-            Ok(Stream { tcp: TokioIo::new(tcp), _open: Open::count(&inner.open) })
+            let wanted = Wanted::of(&target);
+            let link = if let Some(via) = &way.via {
+                net.through(via, way.from, wanted).await?
+            } else {
+                let addresses = net.judged(wanted).await?;
+                Link::Tcp(connect_first(addresses, way.from).await?)
+            };
+            Ok(Stream::new(link, &net.open))
         })
     }
 }
 
-impl Inner {
-    /// The addresses that may be dialled for `target`, in the order to try them.
-    async fn addresses(&self, target: &Uri) -> Result<Vec<SocketAddr>, ConnectError> {
-        let transport = match target.scheme_str() {
-            Some("https") => Transport::Tls,
-            _ => Transport::Plain,
+/// Where a connection is to end, as a URL says it.
+#[derive(Debug, Clone, Copy)]
+struct Wanted<'a> {
+    host: &'a str,
+    port: u16,
+    transport: Transport,
+}
+
+impl Wanted<'_> {
+    fn of(target: &Uri) -> Wanted<'_> {
+        let (transport, default_port) = match target.scheme_str() {
+            Some("https") => (Transport::Tls, 443),
+            _ => (Transport::Plain, 80),
         };
-        let port = target.port_u16().unwrap_or(match transport {
-            Transport::Tls => 443,
-            Transport::Plain => 80,
-        });
-        let host = target.host().unwrap_or_default();
-        let (found, named) = match guard::read_host(host) {
+        let port = target.port_u16().unwrap_or(default_port);
+        Wanted { host: target.host().unwrap_or_default(), port, transport }
+    }
+}
+
+impl Net {
+    /// The addresses that may be dialled, in the order to try them.
+    async fn judged(&self, wanted: Wanted<'_>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let (found, named) = match guard::read_host(wanted.host) {
             Host::Address(address) => (vec![address], None),
-            Host::Name(name) => (self.resolve(name).await?, guard::class_of_name(name)),
-            Host::Neither => {
-                return Err(ConnectError::Resolve("it is neither a name nor an address".to_owned()));
-            }
+            Host::Name(name) => (self.names.lookup(name).await?, guard::class_of_name(name)),
+            Host::Neither => return Err(ConnectError::neither()),
         };
         let mut first_refusal = None;
         let mut allowed = Vec::with_capacity(found.len().min(ADDRESSES_MAX));
         for ip in found.into_iter().take(JUDGED_MAX) {
-            let address = SocketAddr::new(ip.to_canonical(), port);
+            let address = SocketAddr::new(ip.to_canonical(), wanted.port);
             let known = match named {
                 Some(class) => Some(class),
                 None => own::class_if_own(address)?,
             };
-            match self.policy.check(address, transport, known) {
+            match self.policy.check(address, wanted.transport, known) {
                 Ok(()) => allowed.push(address),
                 Err(refusal) => {
                     first_refusal.get_or_insert((address.ip(), refusal));
@@ -130,155 +168,78 @@ impl Inner {
         Ok(in_turn(allowed))
     }
 
-    async fn resolve(&self, name: &str) -> Result<Vec<IpAddr>, ConnectError> {
-        self.names.lookup(name).await.map_err(|error| ConnectError::from_resolver(&error))
-    }
-}
-
-/// IPv4 and IPv6 in turn, IPv4 first, so that half a dead network costs one short wait.
-fn in_turn(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let (v4, v6): (Vec<_>, Vec<_>) = addresses.into_iter().partition(SocketAddr::is_ipv4);
-    let (mut v4, mut v6) = (v4.into_iter(), v6.into_iter());
-    let mut mixed = Vec::with_capacity(ADDRESSES_MAX);
-    loop {
-        let pair = [v4.next(), v6.next()];
-        if pair == [None, None] {
-            mixed.truncate(ADDRESSES_MAX);
-            return mixed;
-        }
-        mixed.extend(pair.into_iter().flatten());
-    }
-}
-
-/// Dials the addresses one after the other, the next as soon as one fails or keeps us waiting; the first to answer
-/// is taken. The error is the last one.
-async fn connect_first(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
-    if let [address] = addresses {
-        return TcpStream::connect(*address).await.map_err(|error| ConnectError::connect(*address, error));
-    }
-    let dial = |address: SocketAddr| async move {
-        TcpStream::connect(address).await.map_err(|error| ConnectError::connect(address, error))
-    };
-    let mut waiting = addresses.iter().copied();
-    let mut dialling = FuturesUnordered::new();
-    let mut last_error = ConnectError::Resolve("it has no address".to_owned());
-    loop {
-        let more = match waiting.next() {
-            Some(address) => {
-                dialling.push(dial(address));
-                true
+    /// A connection through a proxy. What it is asked for is judged here, as if it were dialled from here: a proxy opens
+    /// no way around the guard.
+    async fn through(
+        &self,
+        via: &Via,
+        from: Option<IpAddr>,
+        wanted: Wanted<'_>,
+    ) -> Result<Link, ConnectError> {
+        let goals = self.goals(via, wanted).await?;
+        let at_proxy = |error| ConnectError::at_proxy(&via.proxy, error);
+        let mut last_error = None;
+        for goal in goals {
+            let mut link = self.to_proxy(via, from).await.map_err(at_proxy)?;
+            let credentials = via.proxy.credentials.as_ref();
+            let put_through = match via.proxy.kind {
+                ProxyKind::Http | ProxyKind::Https => tunnel::connect(&mut link, &goal, credentials).await,
+                ProxyKind::Socks5 => tunnel::socks5(&mut link, &goal, credentials).await,
+            };
+            match put_through {
+                Ok(()) => return Ok(link),
+                Err(NotThrough { words, only_there }) => {
+                    last_error = Some(ConnectError::not_through(&via.proxy, words));
+                    if !only_there {
+                        break;
+                    }
+                }
             }
-            None => false,
-        };
-        let answered = if more && waiting.len() > 0 {
-            tokio::time::timeout(NEXT_ADDRESS_AFTER, dialling.next()).await
-        } else {
-            Ok(dialling.next().await)
-        };
-        match answered {
-            Ok(Some(Ok(stream))) => return Ok(stream),
-            Ok(Some(Err(error))) => last_error = error,
-            Ok(None) => return Err(last_error),
-            Err(_keeps_us_waiting) => {}
         }
-    }
-}
-
-/// Counts one open connection for as long as it lives.
-struct Open(Arc<AtomicUsize>);
-
-impl Open {
-    fn count(open: &Arc<AtomicUsize>) -> Open {
-        open.fetch_add(1, Ordering::Relaxed);
-        Open(open.clone())
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// A connection to a checked address.
-pub(in crate::delivery) struct Stream {
-    tcp: TokioIo<TcpStream>,
-    _open: Open,
-}
-
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        Connected::new()
-    }
-}
-
-impl Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_read(context, buffer)
-    }
-}
-
-impl Write for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(context, buffer)
+        Err(last_error.unwrap_or_else(ConnectError::neither))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(context)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.tcp.is_write_vectored()
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(context, buffers)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    #[test]
-    fn families_take_turns_and_many_addresses_are_cut() {
-        let parse =
-            |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<SocketAddr>>();
-        let mixed = in_turn(parse(&["[2606::1]:1", "[2606::2]:1", "8.8.8.8:1", "[2606::3]:1"]));
-        assert_eq!(mixed, parse(&["8.8.8.8:1", "[2606::1]:1", "[2606::2]:1", "[2606::3]:1"]));
-        let many = (0..1000).map(|n| SocketAddr::new(Ipv4Addr::from_bits(n).into(), 1)).collect();
-        assert_eq!(in_turn(many).len(), ADDRESSES_MAX);
-    }
-
-    #[tokio::test]
-    async fn a_dead_address_does_not_hide_a_living_one() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let alive = listener.local_addr().unwrap();
-        let dead = {
-            let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            gone.local_addr().unwrap()
+    /// What the proxy is asked for, one after the other.
+    async fn goals(&self, via: &Via, wanted: Wanted<'_>) -> Result<Vec<Goal>, ConnectError> {
+        let Host::Name(name) = guard::read_host(wanted.host) else {
+            return Ok(self.judged(wanted).await?.into_iter().map(Goal::Address).collect());
         };
-        let stream = connect_first(&[dead, dead, alive]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), alive);
-        let refused = connect_first(&[dead, dead]).await.unwrap_err();
-        assert!(matches!(refused, ConnectError::Io { .. }), "{refused:?}");
+        if !via.resolves {
+            return Ok(self.judged(wanted).await?.into_iter().map(Goal::Address).collect());
+        }
+        // Where a name points is for the proxy to judge; what a name says by itself, and how it is spoken to, is not.
+        if let Some(class) = guard::class_of_name(name) {
+            return Err(ConnectError::NameNotAllowed { class });
+        }
+        if wanted.transport == Transport::Plain && !self.policy.allows_http_anywhere(wanted.port) {
+            return Err(ConnectError::HttpToNameNotAllowed);
+        }
+        Ok(vec![Goal::Name(name.into(), wanted.port)])
+    }
+
+    async fn to_proxy(&self, via: &Via, from: Option<IpAddr>) -> Result<Link, ConnectError> {
+        let Proxy { host, port, .. } = &via.proxy;
+        // With or without TLS an address rule is enough for a proxy: what goes over it to the receiver is TLS of its
+        // own, or plain http that a rule for the receiver's address allows.
+        let bracketed = if host.contains(':') { &*format!("[{host}]") } else { &**host };
+        let wanted = Wanted { host: bracketed, port: *port, transport: Transport::Tls };
+        let addresses = if via.trusted { self.unjudged(wanted).await? } else { self.judged(wanted).await? };
+        let tcp = connect_first(addresses, from).await?;
+        let Some(config) = &via.tls else { return Ok(Link::Tcp(tcp)) };
+        let name = ServerName::try_from(&**host).map_err(|_| ConnectError::neither())?.to_owned();
+        let stream = TlsConnector::from(config.clone()).connect(name, tcp).await;
+        let stream = stream.map_err(|error| ConnectError::from_tls(error.into()))?;
+        Ok(Link::TlsToProxy(Box::new(stream)))
+    }
+
+    /// The addresses of a host of the operator's own, wherever it is.
+    async fn unjudged(&self, wanted: Wanted<'_>) -> Result<Vec<SocketAddr>, ConnectError> {
+        let found = match guard::read_host(wanted.host) {
+            Host::Address(address) => vec![address],
+            Host::Name(name) => self.names.lookup(name).await?,
+            Host::Neither => return Err(ConnectError::neither()),
+        };
+        let found = found.into_iter().map(|ip| SocketAddr::new(ip.to_canonical(), wanted.port));
+        Ok(in_turn(found.take(JUDGED_MAX).collect()))
     }
 }

@@ -1,4 +1,5 @@
-//! TLS around the connector, and whom it trusts: the system's certificates and those of `[egress] ca_file`.
+//! TLS around the connector, and whom it trusts: the system's certificates, those of `[egress] ca_file` and those of a
+//! route.
 
 use std::future::Future;
 use std::path::Path;
@@ -9,35 +10,22 @@ use std::task::{Context, Poll};
 use http::Uri;
 use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use tower::Service;
 
+use super::Dial;
+use super::link::Stream;
 use super::traffic::Counted;
-use super::{Dial, Stream};
-use crate::delivery::client::ClientError;
 use crate::delivery::failure::ConnectError;
-use crate::model::TIMEOUT_MAX;
+use crate::delivery::pem;
+use crate::model::{TIMEOUT_MAX, Tls};
 
-/// What a TLS connection needs: TLS 1.2 or 1.3, HTTP/1.1, certificates checked against the system's and `ca_file`.
-pub(in crate::delivery) fn config(ca_file: Option<&Path>) -> Result<ClientConfig, ClientError> {
-    let mut roots = system_roots();
-    if let Some(path) = ca_file {
-        add_file(&mut roots, path)
-            .map_err(|problem| ClientError::CaFile { path: path.to_owned(), problem })?;
-    }
-    // The provider is named, not taken from a process-wide default that another part could set.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn system_roots() -> RootCertStore {
+/// Whom all connections trust: the system's certificates, and those of a file. Blocking, for some milliseconds.
+///
+/// # Errors
+/// What is wrong with the file. A system without certificates is only warned about.
+pub(in crate::delivery) fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     let loaded = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(loaded.certs);
@@ -47,17 +35,44 @@ fn system_roots() -> RootCertStore {
             "no system certificates found: https deliveries fail unless [egress] ca_file is set or ca-certificates installed"
         );
     }
-    roots
+    if let Some(path) = ca_file {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        pem::add_authorities(&mut roots, &text)?;
+    }
+    Ok(roots)
 }
 
-fn add_file(roots: &mut RootCertStore, path: &Path) -> Result<(), String> {
-    let before = roots.len();
-    let pem = std::fs::read(path).map_err(|error| error.to_string())?;
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| format!("not a PEM file: {error}"))?;
-        roots.add(certificate).map_err(|error| format!("not a usable certificate: {error}"))?;
-    }
-    if roots.len() == before { Err("it holds no certificate (PEM)".to_owned()) } else { Ok(()) }
+/// What the TLS connections of one route need: TLS 1.2 or 1.3, HTTP/1.1 or 2 by ALPN, certificates checked against the
+/// roots and its own authorities, its own certificate for whoever asks.
+///
+/// # Errors
+/// Which certificate or key is at fault (`ca`, `certificate` or `key`), and what is wrong with it.
+pub(in crate::delivery) fn config(
+    roots: &Arc<RootCertStore>,
+    tls: Option<&Tls>,
+    http2: bool,
+) -> Result<ClientConfig, (&'static str, String)> {
+    // Roots are large: they are copied only where there is something to add.
+    let roots = match tls.and_then(|tls| tls.ca.as_deref()) {
+        None => roots.clone(),
+        Some(ca) => {
+            let mut more = RootCertStore::clone(roots);
+            pem::add_authorities(&mut more, ca.as_bytes()).map_err(|problem| ("ca", problem))?;
+            Arc::new(more)
+        }
+    };
+    let versions = ClientConfig::builder_with_provider(Arc::new(pem::provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| ("versions", error.to_string()))?;
+    let trusting = versions.with_root_certificates(roots);
+    let mut config = match tls.map(pem::identity).transpose()?.flatten() {
+        None => trusting.with_no_client_auth(),
+        Some(identity) => trusting.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity))),
+    };
+    let both: &[&[u8]] = &[b"h2", b"http/1.1"];
+    let offered = if http2 { both } else { both.get(1..).unwrap_or_default() };
+    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+    Ok(config)
 }
 
 /// Connects with or without TLS, as the scheme says, and never takes longer than the longest attempt: a connection

@@ -85,6 +85,15 @@ impl EgressPolicy {
         let http = http_allowed || (allowed && own == AddressClass::Loopback);
         if transport == Transport::Plain && !http { Err(Refusal::PlainHttp) } else { Ok(()) }
     }
+
+    /// Whether plain http may go to this port wherever it is: all that can be asked of a name that is resolved
+    /// elsewhere.
+    #[must_use]
+    pub fn allows_http_anywhere(&self, port: u16) -> bool {
+        let is_everywhere =
+            |rule: &Rule| rule.net.prefix_len() == 0 && rule.port.is_none_or(|only| only == port);
+        self.allow_http.iter().any(is_everywhere)
+    }
 }
 
 /// Reads `10.0.0.0/8`, `192.168.7.9/32:8443`, `fd00::1/128:8443` (brackets as you like), `127.0.0.1`, `127.0.0.1:8080`
