@@ -205,3 +205,46 @@ fn hex(key: &str, body: &str) -> String {
                    print(hmac.new(key, body, 'sha256').hexdigest())";
     official::run("python3", &["-c", program, key, body], &[], "").trim().to_owned()
 }
+
+#[test]
+fn a_receiver_that_sends_secrets_back_leaves_none_in_what_is_kept() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    let daemon = site.start();
+    let key = "canary-key-of-24-bytes!!";
+    let secrets = ["canary/pass word\"", "canary.token", "canary-header", "canary-query", key];
+    daemon.org_only("acme");
+    let mut settings = retry(1, 10, 1.0, 10);
+    settings["password"] = secrets[0].into();
+    settings["authorization"] = json!({"type":"bearer","token":secrets[1]});
+    settings["headers"] = json!({"x-shop":secrets[2]});
+    settings["signature"] = json!({"type":"standard","secret":format!("whsec_{}", STANDARD.encode(key))});
+    daemon.webhook("acme", "main", &receiver.url("/acme?key=canary-query"), &settings);
+    let hex = |text: &str| text.bytes().map(|b| format!("{b:02x}")).collect::<String>();
+    let spellings: Vec<String> = secrets
+        .iter()
+        .flat_map(|secret| {
+            let form = url::form_urlencoded::byte_serialize(secret.as_bytes()).collect();
+            let around = format!("x{secret}x");
+            [(*secret).to_owned(), json!(secret).to_string(), form, hex(secret), STANDARD.encode(around)]
+        })
+        .collect();
+    let echoed = || vec![("x-echo", spellings[0].clone()), ("x-hex", spellings[3].clone())];
+    let body = format!("echo: {}", spellings.join(" "));
+    receiver.always("/acme", Answer::Full(500, echoed(), body.clone().into()));
+    deliver(&site, &receiver, "acme");
+    wait_until("it is given up", || daemon.dead_letters("acme").len() == 1);
+    let id = daemon.dead_letters("acme")[0]["id"].as_str().unwrap().to_owned();
+    let letter = daemon.get(&format!("/v1/dead-letters/{id}"));
+    let trial = daemon.admin("POST", "/v1/orgs/acme/webhooks/main/test", &json!({})).expect(200).json();
+    let excerpts = [&letter["attempts"][0]["excerpt"], &trial["excerpt"]];
+    for excerpt in excerpts {
+        assert!(excerpt.as_str().unwrap().starts_with("echo: [password] "), "{excerpt}");
+    }
+    let kept = format!("{letter} {trial} {}", site.log());
+    for (index, spelling) in spellings.iter().enumerate() {
+        // Of base64 the characters that also hold bits of what is beside it may stay.
+        let hidden = if index % 5 == 4 { &spelling[2..spelling.len() - 4] } else { spelling };
+        assert!(body.contains(hidden) && !kept.contains(hidden), "{hidden} in {kept}");
+    }
+}
