@@ -77,7 +77,7 @@ pub fn excerpt(body: &[u8], scrub: &Scrub, payload: &[u8]) -> String {
         return String::new();
     }
     let text = without_payload(String::from_utf8_lossy(body).into_owned(), payload);
-    escape(&scrub.clean(&text), EXCERPT_MAX)
+    escape(&scrub.clean(&text, EXCERPT_MAX), EXCERPT_MAX)
 }
 
 /// Control characters, and those that reorder or hide text, are written as escapes; at most `max` bytes, cut between

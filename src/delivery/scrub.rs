@@ -23,6 +23,10 @@ const WORD_MIN: usize = 8;
 const ORDINARY: &[&str] = &["true", "false", "null", "none", "json"];
 /// The longest escape of one character, `\ud83d\ude00`.
 const ESCAPE_MAX: usize = 12;
+/// As many stand before a quote in JSON that was put into JSON four times.
+const BACKSLASHES_MAX: usize = 16;
+/// How many characters are compared for one text: some milliseconds.
+const WORK_MAX: usize = 300_000;
 
 /// Secrets in all their spellings, ready to be looked for.
 #[derive(Default)]
@@ -132,17 +136,19 @@ impl Scrub {
         self
     }
 
-    /// The text without the secrets.
+    /// The text without the secrets; no more of it than makes `max` bytes or a few over.
     #[must_use]
-    pub fn clean(&self, text: &str) -> String {
-        if self.needles.is_empty() {
-            return text.to_owned();
-        }
+    pub fn clean(&self, text: &str, max: usize) -> String {
         let chars: Vec<char> = text.chars().collect();
         let mut rest = chars.as_slice();
-        let mut clean = String::with_capacity(text.len());
+        let mut clean = String::with_capacity(text.len().min(max));
+        let mut work = 0;
         while let Some((first, others)) = rest.split_first() {
-            if let Some((length, mask)) = self.find(rest) {
+            // A text that takes so long was made to: what has not been looked through is not kept.
+            if clean.len() >= max || work > WORK_MAX {
+                break;
+            }
+            if let Some((length, mask)) = self.find(rest, &mut work) {
                 clean.push_str(mask);
                 rest = rest.get(length..).unwrap_or_default();
             } else {
@@ -153,17 +159,22 @@ impl Scrub {
         clean
     }
 
-    /// The longest stretch at the start of a text that spells a secret.
-    fn find(&self, text: &[char]) -> Option<(usize, &'static str)> {
+    /// The longest stretch at the start of a text that spells a secret. Adds the characters compared to `work`.
+    fn find(&self, text: &[char], work: &mut usize) -> Option<(usize, &'static str)> {
         let (raw, escaped) = readings(text);
         let firsts = [raw, escaped].into_iter().flatten().map(|(first, _)| first);
         let needles = firsts.flat_map(|first| {
             let from = self.needles.partition_point(|needle| needle.text.first() < Some(&first));
             self.needles.iter().skip(from).take_while(move |needle| needle.text.first() == Some(&first))
         });
-        needles
-            .filter_map(|needle| Some((length(&needle.text, text)?, needle.mask)))
-            .max_by_key(|found| found.0)
+        let mut longest = None;
+        for needle in needles {
+            let found = length(&needle.text, text, work);
+            if let Some(length) = found.filter(|found| longest.is_none_or(|(longest, _)| *found > longest)) {
+                longest = Some((length, needle.mask));
+            }
+        }
+        longest
     }
 }
 
@@ -171,9 +182,10 @@ const SECRET: &str = "[secret]";
 
 /// How many characters at the start of a text spell all of `wanted`. A text that ends before that was cut off: what
 /// there is of a secret counts.
-fn length(wanted: &[char], text: &[char]) -> Option<usize> {
+fn length(wanted: &[char], text: &[char], work: &mut usize) -> Option<usize> {
     let mut rest = text;
     for (index, wanted) in wanted.iter().enumerate() {
+        *work += 1;
         let (raw, escaped) = readings(rest);
         let found = [escaped, raw].into_iter().flatten().find(|(reading, _)| reading == wanted);
         let Some((_, used)) = found else {
@@ -204,7 +216,7 @@ fn readings(text: &[char]) -> (Reading, Reading) {
 
 /// `\"`, `\/` or `\u00e4`; more backslashes where JSON was put into JSON.
 fn backslash(text: &[char]) -> Reading {
-    let run = text.iter().take_while(|c| **c == '\\').count();
+    let run = backslashes(text);
     let unit = |at: usize| -> Option<u16> {
         match text.get(at..at + 5)? {
             ['u', digits @ ..] => u16::try_from(number(digits, 16)?).ok(),
@@ -216,9 +228,13 @@ fn backslash(text: &[char]) -> Reading {
         return Some((c, run + 5));
     }
     let again = run + 5;
-    let low = unit(again + text.iter().skip(again).take_while(|c| **c == '\\').count())?;
+    let low = unit(again + backslashes(text.get(again..)?))?;
     let c = char::decode_utf16([high, low]).next()?.ok()?;
     Some((c, again + run + 5))
+}
+
+fn backslashes(text: &[char]) -> usize {
+    text.iter().take(BACKSLASHES_MAX).take_while(|c| **c == '\\').count()
 }
 
 /// `%C3%A4`.
