@@ -41,6 +41,8 @@ mod p10_hostile_names;
 mod answers;
 // One request now, with the exchange shown; clients and rotated secrets.
 mod trials;
+// A canary in every secret place.
+mod canary;
 // URLs with variables, through clients and without.
 mod templates;
 // P1 to P4 and P6 at once, under kill -9.

@@ -18,7 +18,6 @@ use crate::model::{Client, DeadReason, Delivery, Piece, Target, UrlTemplate, Web
 const RENDERED_MAX: usize = 8 * 1024;
 
 /// A delivery with everything that its request is made from.
-#[derive(Debug)]
 pub struct Addressed<'a> {
     /// What is sent.
     pub delivery: &'a Delivery,
@@ -28,6 +27,18 @@ pub struct Addressed<'a> {
     pub client: Option<&'a Client>,
     /// Where to.
     pub(super) uri: Uri,
+}
+
+/// Without the URL: values of the event and the query's secrets stand in it.
+impl std::fmt::Debug for Addressed<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Addressed { delivery, webhook, client, .. } = self;
+        out.debug_struct("Addressed")
+            .field("delivery", delivery)
+            .field("webhook", webhook)
+            .field("client", client)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Fills in the URL.

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -21,6 +23,8 @@ pub enum Answer {
     Status(u16),
     /// This status, these headers and this body.
     Full(u16, Vec<(&'static str, String)>, Bytes),
+    /// This status, and in the body all that came with the request, in many spellings.
+    Echo(u16),
     /// This status, after a while.
     Late(Duration, u16),
     /// Nothing, ever.
@@ -317,25 +321,31 @@ async fn serve(
         let answer = if let Answer::Chosen(Chooser(choose)) = answer { choose(number) } else { answer };
         let (method, headers) = (head.method.to_string(), headers.collect());
         let (ended, closed) = (None, matches!(answer, Answer::Close));
-        state.received.push(Received {
-            number,
-            path,
-            query,
-            method,
-            headers,
-            body,
-            began,
-            at,
-            ended,
-            kept,
-            closed,
-        });
+        let received =
+            Received { number, path, query, method, headers, body, began, at, ended, kept, closed };
+        let answer = if let Answer::Echo(status) = answer { echo(status, &received) } else { answer };
+        state.received.push(received);
         (number, answer)
     };
     let response = carry_out(answer).await?;
     let status = response.status().as_u16();
     state.lock().unwrap().received[number].ended = Some((Instant::now(), status));
     Ok(response)
+}
+
+/// Sends back what came: as it is, in base64, hex and percent-encoding.
+fn echo(status: u16, received: &Received) -> Answer {
+    let mut texts: Vec<String> = received.headers.values().cloned().collect();
+    texts.extend(url::form_urlencoded::parse(received.query.as_bytes()).map(|(_, value)| value.into_owned()));
+    texts.push(String::from_utf8_lossy(&received.body).into_owned());
+    let hex = |text: &str| text.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let form = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let lines = texts.iter().map(|text| {
+        let spellings = [STANDARD.encode(text), URL_SAFE.encode(text), hex(text), form(text)];
+        format!("{text}\n{}\n", spellings.join("\n"))
+    });
+    let first = texts.first().cloned().unwrap_or_default();
+    Answer::Full(status, vec![("x-echo", first)], lines.collect::<String>().into())
 }
 
 async fn carry_out(answer: Answer) -> Result<Response<Full<Bytes>>, OnPurpose> {
@@ -354,7 +364,7 @@ async fn carry_out(answer: Answer) -> Result<Response<Full<Bytes>>, OnPurpose> {
             plain(status)
         }
         Answer::Hang => std::future::pending::<Result<_, Infallible>>().await.map_err(|never| match never {}),
-        Answer::Close | Answer::Chosen(_) => Err(OnPurpose),
+        Answer::Close | Answer::Chosen(_) | Answer::Echo(_) => Err(OnPurpose),
         Answer::Gated(gate, status) => {
             gate.pass().await;
             plain(status)
