@@ -1,3 +1,5 @@
+//! What goes out for which webhook, by the published vectors and to the last header.
+
 use proptest::prelude::*;
 
 use super::*;

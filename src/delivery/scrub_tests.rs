@@ -1,3 +1,5 @@
+//! Echoed secrets, by spelling, by where they come from, and by what a hostile text could cost.
+
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 
