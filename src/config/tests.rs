@@ -31,7 +31,10 @@ fn the_documented_defaults_are_the_defaults() {
     assert_eq!(config.store.reserve_bytes, None);
     assert!(config.intake.entitled_plans.is_empty());
     assert!(config.egress.allow.is_empty() && config.egress.allow_http.is_empty());
-    assert_eq!(config.egress.ca_file, None);
+    assert_eq!((config.egress.ca_file, config.egress.client_certificate), (None, None));
+    assert_eq!((config.egress.proxy, config.egress.bind_address), (None, None));
+    assert!(!config.egress.http2 && !config.egress.proxy_resolves);
+    assert_eq!(config.egress.dns, Dns::Builtin);
     assert_eq!(config.log.level, tracing::Level::INFO);
     assert_eq!(config.log.format, LogFormat::Auto);
     assert_eq!(config.shutdown.grace, Duration::from_secs(10));
@@ -134,6 +137,51 @@ fn each_fault_says_what_would_be_right() {
     check_fault("[queue]\nmax_bytes = true\n", "must be a number of bytes, for example \"64MiB\"");
     check_fault("[store]\nreserve_bytes = \"much\"\n", "or \"auto\"");
     check_fault("[limits]\nmax_body_bytes = \"2MiB\"\n", "must be from 1KiB to 1MiB, not 2MiB");
+}
+
+#[test]
+fn each_fault_of_a_way_out_says_what_would_be_right() {
+    check_fault("[egress]\nproxy = \"canary:3128\"\n", "egress.proxy: must be a URL like http://");
+    check_fault("[egress]\nproxy = [\"http://u:canary@a\"]\n", "egress.proxy: must be text");
+    check_fault("[egress]\nproxy = \"http://u:canary@a:0\"\n", "egress.proxy: must not have port 0");
+    check_fault("[egress]\nproxy_resolves = \"yes\"\n", "must be true or false, not \"yes\"");
+    check_fault("[egress]\nhttp2 = 2\n", "egress.http2: must be true or false, not 2");
+    check_fault("[egress]\nbind_address = \"eth0\"\n", "egress.bind_address: must be an IP address");
+    check_fault("[egress]\nbind_address = \"::\"\n", "egress.bind_address: must be an IP address");
+    check_fault("[egress]\ndns = \"unbound\"\n", "egress.dns: must be one of builtin, system");
+    let alone = "[egress]\nclient_certificate_file = \"/a.crt\"\n";
+    check_fault(
+        alone,
+        "/p.toml:2: egress.client_certificate_file: must go together with egress.client_key_file",
+    );
+    let alone = "[egress]\nclient_key_file = \"/a.key\"\n";
+    check_fault(
+        alone,
+        "/p.toml:2: egress.client_key_file: must go together with egress.client_certificate_file",
+    );
+    check_fault("[log]\nlevel = true\n", "must be one of error, warn, info, debug, trace, not true");
+}
+
+#[test]
+fn the_password_of_a_proxy_is_in_force_and_never_shown() {
+    let file = "[egress]\nproxy = \"http://someone:canary@proxy.example:3128\"\n";
+    let by_env = sources(&[("POSTRIDER_EGRESS_PROXY", "socks5://someone:canary@proxy.example")], &[]);
+    let by_flag = sources(&[], &["egress.proxy=https://someone:canary@proxy.example", "egress.http2=true"]);
+    for (config, shown) in [
+        (of_file(file), "\"http://***@proxy.example:3128\""),
+        (by_env.check(None), "\"socks5://***@proxy.example:1080\""),
+        (by_flag.check(None), "\"https://***@proxy.example:443\""),
+    ] {
+        let config = config.unwrap();
+        assert_eq!(config.settings["egress.proxy"].value.to_string(), shown);
+        let credentials = config.egress.proxy.as_ref().unwrap().credentials.as_ref().unwrap();
+        assert_eq!((&*credentials.username, credentials.password.expose()), ("someone", "canary"));
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+    let bad = "[egress]\nproxy = \"http://someone:canary@proxy.example:3128/path\"\n";
+    assert!(!faults(bad).concat().contains("canary"));
+    let plain = of_file("[egress]\nproxy = \"http://proxy.example\"\n").unwrap();
+    assert_eq!(plain.settings["egress.proxy"].value, Typed::Text("http://proxy.example".to_owned()));
 }
 
 #[test]

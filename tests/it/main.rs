@@ -51,6 +51,8 @@ mod crash;
 mod hostile_producers;
 // What receivers check requests by.
 mod proof_of_origin;
+// Proxies, certificates, resolvers.
+mod routes;
 // Start, stop, reload, restart.
 mod lifecycle;
 // Sockets passed by a service manager, and what it is told.

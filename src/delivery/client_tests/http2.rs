@@ -332,3 +332,50 @@ async fn an_attempt_that_is_given_up_leaves_the_others_on_its_connection_alone()
     assert_eq!(attempt_at(&client, "localhost", &receiver).await.error, None);
     assert_eq!(receiver.connections(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endless_frames_cost_the_attempt_and_then_the_connection() {
+    const PING: u8 = 6;
+    let authority = Authority::new();
+    // 103 in HPACK: a literal status, not to be indexed.
+    let early = |stream: u32| frame(HEADERS, END_HEADERS, stream, &[0x08, 0x03, b'1', b'0', b'3']);
+    let scripts: [(&str, Script); 3] = [
+        ("pings", Arc::new(|_| frame(PING, 0, 0, &[7; 8]))),
+        ("settings", Arc::new(|_| frame(SETTINGS, 0, 0, &[]))),
+        ("early hints", Arc::new(early)),
+    ];
+    for (what, script) in scripts {
+        let receiver = negotiating(&authority, &["h2"], move |_, mut stream| {
+            let script = script.clone();
+            async move {
+                begin(&mut stream).await;
+                let Some(asked) = next_request(&mut stream).await else { return };
+                let frames = script(asked).repeat(100);
+                let (mut reading, mut writing) = tokio::io::split(stream);
+                let mut nowhere = tokio::io::sink();
+                tokio::select! {
+                    () = async { while writing.write_all(&frames).await.is_ok() {} } => {}
+                    _ = tokio::io::copy(&mut reading, &mut nowhere) => {}
+                }
+            }
+        })
+        .await;
+        let client = offering(&authority);
+        let url = format!("https://localhost:{}/", receiver.address.port());
+        let made = attempt_within(&client, &url, Duration::from_millis(300)).await;
+        let reasons = [Some(FailReason::Timeout), Some(FailReason::Protocol), Some(FailReason::Reset)];
+        assert!(made.status.is_none() && reasons.contains(&made.error), "{what}: {made:?}");
+        assert!(made.duration_ms < 5_000, "{what}: {made:?}");
+        wait_until(|| client.connections() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_not_kept_for_ever() {
+    let authority = Authority::new();
+    let (receiver, _requests) = served(&authority, &["h2"]).await;
+    let client = offering(&authority);
+    assert_eq!(attempt_at(&client, "localhost", &receiver).await.error, None);
+    assert_eq!(client.connections(), 1);
+    wait_until(|| client.connections() == 0).await;
+}
