@@ -5,6 +5,8 @@
 //! bincode's legacy one (fixed-width little-endian integers, u64 lengths), which maintained successors read as well; it
 //! is not self-describing, so a field can never be added in place.
 
+mod proof;
+mod route;
 mod settings;
 
 use std::collections::BTreeMap;

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use bincode::{Decode, Encode};
 
+use super::proof::{AuthorizationRecord, SignatureRecord, exposed, headers, headers_record};
+use super::route::RouteRecord;
 use super::{Record, decode, parse};
 use crate::model::{
-    Authorization, Client, Condition, Credentials, EventPattern, Headers, OnExhausted, OrgId, OrgSettings,
-    Piece, Proxy, ProxyKind, RETRY_AFTER_MAX_DEFAULT, Retry, Route, Secret, Signature, SigningSecret, Target,
-    Tls, UnixMs, UrlTemplate, Webhook,
+    Client, Condition, EventPattern, OnExhausted, OrgId, OrgSettings, Piece, RETRY_AFTER_MAX_DEFAULT, Retry,
+    Secret, Target, UnixMs, UrlTemplate, Webhook,
 };
 use crate::queue::seal::Unreadable;
 
@@ -96,47 +97,6 @@ struct RetryRecord {
     on_exhausted: String,
 }
 
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-enum AuthorizationRecord {
-    Basic { username: String, password: String },
-    Bearer { token: String },
-    Header { name: String, value: String },
-    HmacSha256 { secret: String },
-}
-
-/// A secret, and until when it signs.
-type SigningSecretRecord = (String, Option<i64>);
-
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-enum SignatureRecord {
-    Standard { secrets: Vec<SigningSecretRecord> },
-    Hex { header: String, secrets: Vec<SigningSecretRecord> },
-}
-
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-struct RouteRecord {
-    tls: Option<TlsRecord>,
-    proxy: Option<ProxyRecord>,
-    http2: Option<bool>,
-    bind_address: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-struct TlsRecord {
-    ca: Option<String>,
-    certificate: Option<String>,
-    key: Option<String>,
-}
-
-#[derive(Clone, PartialEq, Eq, Encode, Decode)]
-struct ProxyRecord {
-    scheme: String,
-    host: String,
-    port: u16,
-    /// User name and password.
-    credentials: Option<(String, String)>,
-}
-
 impl Record for WebhookRecord {
     fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
         if version == 1 { decode::<WebhookRecord1>(bytes).map(Into::into) } else { decode(bytes) }
@@ -182,10 +142,6 @@ impl From<WebhookRecord1> for WebhookRecord {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn exposed(secret: &Secret) -> String {
-    secret.expose().to_owned()
 }
 
 impl OrgRecord {
@@ -316,14 +272,6 @@ impl WebhookRecord {
     }
 }
 
-fn headers_record(headers: &Headers) -> Vec<(String, String)> {
-    headers.0.iter().map(|(name, value)| (name.to_string(), exposed(value))).collect()
-}
-
-fn headers(record: Vec<(String, String)>) -> Headers {
-    Headers(record.into_iter().map(|(name, value)| (name.into_boxed_str(), Secret::new(value))).collect())
-}
-
 impl From<&Piece> for PieceRecord {
     fn from(piece: &Piece) -> PieceRecord {
         match piece {
@@ -371,230 +319,6 @@ impl RetryRecord {
     }
 }
 
-impl From<&Authorization> for AuthorizationRecord {
-    fn from(authorization: &Authorization) -> AuthorizationRecord {
-        match authorization {
-            Authorization::Basic { username, password } => {
-                AuthorizationRecord::Basic { username: username.clone(), password: exposed(password) }
-            }
-            Authorization::Bearer { token } => AuthorizationRecord::Bearer { token: exposed(token) },
-            Authorization::Header { name, value } => {
-                AuthorizationRecord::Header { name: name.clone(), value: exposed(value) }
-            }
-            Authorization::HmacSha256 { secret } => {
-                AuthorizationRecord::HmacSha256 { secret: exposed(secret) }
-            }
-        }
-    }
-}
-
-impl From<AuthorizationRecord> for Authorization {
-    fn from(record: AuthorizationRecord) -> Authorization {
-        match record {
-            AuthorizationRecord::Basic { username, password } => {
-                Authorization::Basic { username, password: Secret::new(password) }
-            }
-            AuthorizationRecord::Bearer { token } => Authorization::Bearer { token: Secret::new(token) },
-            AuthorizationRecord::Header { name, value } => {
-                Authorization::Header { name, value: Secret::new(value) }
-            }
-            AuthorizationRecord::HmacSha256 { secret } => {
-                Authorization::HmacSha256 { secret: Secret::new(secret) }
-            }
-        }
-    }
-}
-
-fn secrets_record(secrets: &[SigningSecret]) -> Vec<SigningSecretRecord> {
-    secrets.iter().map(|one| (exposed(&one.secret), one.until.map(|until| until.0))).collect()
-}
-
-fn secrets(record: Vec<SigningSecretRecord>) -> Vec<SigningSecret> {
-    let secret = |(text, until): SigningSecretRecord| SigningSecret {
-        secret: Secret::new(text),
-        until: until.map(UnixMs),
-    };
-    record.into_iter().map(secret).collect()
-}
-
-impl From<&Signature> for SignatureRecord {
-    fn from(signature: &Signature) -> SignatureRecord {
-        match signature {
-            Signature::Standard { secrets } => SignatureRecord::Standard { secrets: secrets_record(secrets) },
-            Signature::Hex { header, secrets } => {
-                SignatureRecord::Hex { header: header.clone(), secrets: secrets_record(secrets) }
-            }
-        }
-    }
-}
-
-impl From<SignatureRecord> for Signature {
-    fn from(record: SignatureRecord) -> Signature {
-        match record {
-            SignatureRecord::Standard { secrets: all } => Signature::Standard { secrets: secrets(all) },
-            SignatureRecord::Hex { header, secrets: all } => Signature::Hex { header, secrets: secrets(all) },
-        }
-    }
-}
-
-impl From<&Route> for RouteRecord {
-    fn from(route: &Route) -> RouteRecord {
-        let tls = route.tls.as_ref().map(|tls| TlsRecord {
-            ca: tls.ca.as_ref().map(ToString::to_string),
-            certificate: tls.certificate.as_ref().map(ToString::to_string),
-            key: tls.key.as_ref().map(exposed),
-        });
-        let proxy = route.proxy.as_ref().map(|proxy| ProxyRecord {
-            scheme: proxy.kind.scheme().to_owned(),
-            host: proxy.host.to_string(),
-            port: proxy.port,
-            credentials: proxy
-                .credentials
-                .as_ref()
-                .map(|credentials| (credentials.username.to_string(), exposed(&credentials.password))),
-        });
-        let bind_address = route.bind_address.map(|address| address.to_string());
-        RouteRecord { tls, proxy, http2: route.http2, bind_address }
-    }
-}
-
-impl RouteRecord {
-    fn into_route(self) -> Result<Route, Unreadable> {
-        let tls = self.tls.map(|tls| Tls {
-            ca: tls.ca.map(String::into_boxed_str),
-            certificate: tls.certificate.map(String::into_boxed_str),
-            key: tls.key.map(Secret::new),
-        });
-        let proxy = self.proxy.map(ProxyRecord::into_proxy).transpose()?;
-        let bind_address = self.bind_address.as_deref().map(parse).transpose()?;
-        Ok(Route { tls, proxy, http2: self.http2, bind_address })
-    }
-}
-
-impl ProxyRecord {
-    fn into_proxy(self) -> Result<Proxy, Unreadable> {
-        let kinds = [ProxyKind::Http, ProxyKind::Https, ProxyKind::Socks5];
-        let kind = kinds.into_iter().find(|kind| kind.scheme() == self.scheme).ok_or(Unreadable::Garbled)?;
-        let credentials = self.credentials.map(|(username, password)| Credentials {
-            username: username.into_boxed_str(),
-            password: Secret::new(password),
-        });
-        Ok(Proxy { kind, host: self.host.into_boxed_str(), port: self.port, credentials })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::Method;
-
-    fn secret(text: &str) -> Secret {
-        Secret::new(text.to_owned())
-    }
-
-    fn route() -> Route {
-        Route {
-            tls: Some(Tls {
-                ca: Some("CA".into()),
-                certificate: Some("CERT".into()),
-                key: Some(secret("KEY")),
-            }),
-            proxy: Some(Proxy {
-                kind: ProxyKind::Socks5,
-                host: "::1".into(),
-                port: 1080,
-                credentials: Some(Credentials { username: "u".into(), password: secret("p") }),
-            }),
-            http2: Some(true),
-            bind_address: Some("192.0.2.1".parse().unwrap()),
-        }
-    }
-
-    fn webhook() -> Webhook {
-        let path = UrlTemplate::new(vec![Piece::Literal("/a/".into()), Piece::Variable("b".into())]);
-        let target = Target::Client { client: "hr".parse().unwrap(), path };
-        let secrets = vec![
-            SigningSecret { secret: secret("new"), until: None },
-            SigningSecret { secret: secret("old"), until: Some(UnixMs(5)) },
-        ];
-        Webhook {
-            method: Method::Patch,
-            matching: [Condition { attribute: "graph".into(), values: ["instant".into()].into() }].into(),
-            password: Some(secret("pw")),
-            password_header: Some("x-pw".into()),
-            authorization: Some(Box::new(Authorization::Basic {
-                username: "u".into(),
-                password: secret("p"),
-            })),
-            signature: Some(Box::new(Signature::Hex { header: "x-sig".into(), secrets })),
-            headers: Headers([("x-a".into(), secret("1"))].into()),
-            route: Some(route().into()),
-            retry: Retry {
-                schedule: Some([Duration::from_secs(1), Duration::from_secs(5)].into()),
-                jitter: 0.5,
-                on_exhausted: OnExhausted::Hold,
-                ..Retry::default()
-            },
-            disable_on_gone: true,
-            faithful: true,
-            ..Webhook::new("orders".parse().unwrap(), target, UnixMs(7))
-        }
-    }
-
-    #[test]
-    fn a_webhook_comes_back_as_it_was() {
-        let mut bytes = Vec::new();
-        super::super::encode(&WebhookRecord::from(&webhook()), &mut bytes).unwrap();
-        assert_eq!(WebhookRecord::read(2, &bytes).unwrap().into_webhook().unwrap(), webhook());
-        let kinds = [
-            Authorization::Bearer { token: secret("t") },
-            Authorization::Header { name: "x-key".into(), value: secret("v") },
-            Authorization::HmacSha256 { secret: secret("s") },
-        ];
-        for kind in kinds {
-            assert_eq!(Authorization::from(AuthorizationRecord::from(&kind)), kind);
-        }
-        let standard = Signature::Standard { secrets: Vec::new() };
-        assert_eq!(Signature::from(SignatureRecord::from(&standard)), standard);
-    }
-
-    #[test]
-    fn a_client_comes_back_as_it_was() {
-        let client = Client {
-            id: "hr".parse().unwrap(),
-            base_url: "https://hr.example/base".parse().unwrap(),
-            authorization: Some(Box::new(Authorization::HmacSha256 { secret: secret("s") })),
-            headers: Headers([("x-a".into(), secret("1"))].into()),
-            route: route(),
-            description: "d".into(),
-            created_at: UnixMs(1),
-            updated_at: UnixMs(2),
-        };
-        assert_eq!(ClientRecord::from(&client).into_client().unwrap(), client);
-    }
-
-    #[test]
-    fn a_webhook_of_the_first_format_keeps_its_meaning() {
-        let old = WebhookRecord1 {
-            id: "orders".into(),
-            url: "https://a.example/?x={y}".into(),
-            events: vec!["*".into()],
-            password: Some("pw".into()),
-            attempts: 3,
-            first_delay_ms: 1,
-            factor: 2.0,
-            max_delay_ms: 9,
-            timeout_ms: 100,
-            enabled: false,
-            description: "d".into(),
-            created_at_ms: 1,
-            updated_at_ms: 2,
-        };
-        let mut bytes = Vec::new();
-        super::super::encode(&old, &mut bytes).unwrap();
-        let webhook = WebhookRecord::read(1, &bytes).unwrap().into_webhook().unwrap();
-        assert_eq!(webhook.target, Target::Url(UrlTemplate::fixed("https://a.example/?x={y}")));
-        assert_eq!((webhook.method, webhook.retry.attempts, webhook.enabled), (Method::Post, 3, false));
-        assert_eq!(webhook.retry_after_max, RETRY_AFTER_MAX_DEFAULT);
-    }
-}
+#[path = "settings_tests.rs"]
+mod tests;
