@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 /// After so many inputs the store is left behind for a new one.
 const INPUTS_PER_STORE: usize = 20_000;
 /// An answer that takes longer does not come.
-const PATIENCE: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Calls whose bodies and queries are worth as much as the HTTP around them.
 const CALLS: [(&str, &str); 32] = [
