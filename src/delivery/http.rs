@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http::header::{CONNECTION, HeaderValue};
 use http::{Extensions, Request, Response};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::client::legacy::{Client, Error};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
@@ -47,10 +48,12 @@ pub(super) struct Http {
     fresh: Client<Connector, Payload>,
     /// The proxy that connections go through: `host:port`.
     through: Option<Arc<str>>,
+    /// Whether HTTP/2 is offered.
+    http2: bool,
 }
 
 impl Http {
-    pub(super) fn new(connector: Connector, through: Option<String>) -> Http {
+    pub(super) fn new(connector: Connector, through: Option<String>, http2: bool) -> Http {
         let mut builder = Client::builder(TokioExecutor::new());
         builder
             .pool_timer(TokioTimer::new())
@@ -63,7 +66,7 @@ impl Http {
             .http2_initial_connection_window_size(WINDOW);
         let kept = builder.build(connector.clone());
         let fresh = builder.pool_max_idle_per_host(0).build(connector);
-        Http { kept, fresh, through: through.map(Into::into) }
+        Http { kept, fresh, through: through.map(Into::into), http2 }
     }
 
     /// The proxy that connections go through: `host:port`.
@@ -79,7 +82,11 @@ impl Http {
         connected: &Arc<AtomicBool>,
     ) -> Result<Response<Incoming>, Error> {
         let mut again = request.clone();
-        let error = match self.kept.request(carrying(request, connected)).await {
+        let mut request = carrying(request, connected);
+        let mut given_up = GivenUp(self.http2.then(|| capture_connection(&mut request)));
+        let answered = self.kept.request(request).await;
+        given_up.0 = None;
+        let error = match answered {
             Err(error) if was_closed_meanwhile(&error) || was_not_taken(&error) => error,
             other => return other,
         };
@@ -87,6 +94,22 @@ impl Http {
         connected.store(false, Ordering::Relaxed);
         again.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         self.fresh.request(carrying(again, connected)).await
+    }
+}
+
+/// A request over HTTP/2 that nobody waits for any more says nothing of its connection, which may be dead: no other request
+/// is sent over it, while those that are on their way may still be answered. (Over HTTP/1.1 it takes its connection with
+/// it.)
+struct GivenUp(Option<CaptureConnection>);
+
+impl Drop for GivenUp {
+    fn drop(&mut self) {
+        let Some(captured) = self.0.take() else { return };
+        if let Some(connection) = &*captured.connection_metadata()
+            && connection.is_negotiated_h2()
+        {
+            connection.poison();
+        }
     }
 }
 

@@ -159,7 +159,8 @@ impl Maker {
     /// The client of a route, of a webhook or client, over the daemon's.
     fn make(&self, route: &Route) -> Result<Http, (&'static str, String)> {
         let Route { tls, proxy, http2, bind_address } = route.over(&self.base);
-        let config = tls::config(&self.roots, tls.as_ref(), http2.unwrap_or(false))?;
+        let http2 = http2.unwrap_or(false);
+        let config = tls::config(&self.roots, tls.as_ref(), http2)?;
         let trusted = route.proxy.is_none();
         let via = match proxy {
             None => None,
@@ -176,7 +177,7 @@ impl Maker {
         };
         let through = via.as_ref().map(|via| via.proxy.authority());
         let dial = Dial::new(self.net.clone(), Way { via, from: bind_address });
-        Ok(Http::new(Connector::new(dial, config), through))
+        Ok(Http::new(Connector::new(dial, config), through, http2))
     }
 }
 

@@ -302,6 +302,7 @@ async fn a_request_that_was_not_taken_is_sent_again_once() {
             assert_eq!((made.status, made.error), (Some(200), None), "{made:?}");
         }
         assert_eq!(receiver.connections(), 2);
+        wait_until(|| client.connections() == 0).await;
 
         let hopeless = answering(&authority, move |_, stream| match refuse(stream) {
             frame if frame[3] == GOAWAY => goaway(0, 0),
@@ -315,22 +316,69 @@ async fn a_request_that_was_not_taken_is_sent_again_once() {
 }
 
 #[tokio::test]
-async fn an_attempt_that_is_given_up_leaves_the_others_on_its_connection_alone() {
+async fn after_a_timeout_others_get_a_new_connection_and_those_on_the_old_one_their_answer() {
     let authority = Authority::new();
-    // Streams are answered in pairs: the first of each pair waits for the second.
-    let receiver = answering(&authority, |_, stream| match stream {
-        1 => ok(1),
-        3 => Vec::new(),
-        stream => ok(stream),
+    // On the first connection nothing is answered after the first request, until the test says so.
+    let late = Arc::new(tokio::sync::Notify::new());
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let notify = late.clone();
+    let receiver = negotiating(&authority, &["h2"], move |connection, mut stream| {
+        let (notify, sender) = (notify.clone(), sender.clone());
+        async move {
+            begin(&mut stream).await;
+            loop {
+                tokio::select! {
+                    asked = next_request(&mut stream) => {
+                        let Some(asked) = asked else { return };
+                        sender.send((connection, asked)).ok();
+                        if connection > 0 || asked == 1 {
+                            stream.write_all(&ok(asked)).await.unwrap();
+                        }
+                    }
+                    () = notify.notified() => stream.write_all(&ok(3)).await.unwrap(),
+                }
+            }
+        }
+    })
+    .await;
+    let client = offering(&authority);
+    let url = format!("https://localhost:{}/", receiver.address.port());
+    assert_eq!(attempt(&client, &url).await.error, None);
+    let patient = tokio::spawn({
+        let (client, url) = (client.clone(), url.clone());
+        async move { attempt(&client, &url).await }
+    });
+    for expected in [(0, 1), (0, 3)] {
+        assert_eq!(asked.recv().await.unwrap(), expected);
+    }
+    let made = attempt_within(&client, &url, Duration::from_millis(200)).await;
+    assert_eq!(made.error, Some(FailReason::Timeout), "{made:?}");
+    assert_eq!(asked.recv().await.unwrap(), (0, 5));
+    for _ in 0..2 {
+        assert_eq!(attempt(&client, &url).await.error, None);
+    }
+    assert_eq!(receiver.connections(), 2);
+    late.notify_one();
+    let made = patient.await.unwrap();
+    assert_eq!((made.status, made.error), (Some(200), None), "{made:?}");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_closed_with_a_request_on_it_is_a_failed_attempt() {
+    let authority = Authority::new();
+    let receiver = negotiating(&authority, &["h2"], |_, mut stream| async move {
+        begin(&mut stream).await;
+        next_request(&mut stream).await;
+        stream.write_all(&ok(1)).await.unwrap();
+        next_request(&mut stream).await;
+        stream.shutdown().await.ok();
     })
     .await;
     let client = offering(&authority);
     assert_eq!(attempt_at(&client, "localhost", &receiver).await.error, None);
-    let url = format!("https://localhost:{}/", receiver.address.port());
-    let made = attempt_within(&client, &url, Duration::from_millis(200)).await;
-    assert_eq!(made.error, Some(FailReason::Timeout), "{made:?}");
-    assert_eq!(attempt_at(&client, "localhost", &receiver).await.error, None);
-    assert_eq!(receiver.connections(), 1);
+    let made = attempt_at(&client, "localhost", &receiver).await;
+    assert_eq!((made.status, made.error), (None, Some(FailReason::Reset)), "{made:?}");
+    assert_eq!(receiver.connections(), 1, "others may be on their way, so nothing is known of this one");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
