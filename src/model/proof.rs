@@ -86,6 +86,25 @@ impl Signature {
         secrets.truncate(SECRETS_MAX);
     }
 
+    /// Given in place of `known` at `now`: if only its newest secret is given again, those that it replaced stay valid for
+    /// as long as they were to. So saving a webhook again does not cut a rotation short.
+    pub fn continue_rotation(&mut self, known: &Signature, now: UnixMs) {
+        let same_header = match (&*self, known) {
+            (Signature::Standard { .. }, Signature::Standard { .. }) => true,
+            (Signature::Hex { header, .. }, Signature::Hex { header: known, .. }) => header == known,
+            _ => false,
+        };
+        let [given] = self.secrets() else { return };
+        match known.secrets() {
+            [newest, replaced @ ..] if same_header && newest.secret == given.secret => {
+                let valid = replaced.iter().filter(|one| one.signs(now)).cloned();
+                let (Signature::Standard { secrets } | Signature::Hex { secrets, .. }) = self;
+                secrets.extend(valid);
+            }
+            _ => {}
+        }
+    }
+
     /// A secret of the kind that the newest one is, made of these bytes, which nobody else must know.
     #[must_use]
     pub fn generate(&self, random: [u8; 32]) -> Secret {
@@ -146,6 +165,23 @@ mod tests {
         let mut signature = standard(from);
         signature.rotate(Secret::new(new.into()), UnixMs(keep_until), UnixMs(now));
         signature
+    }
+
+    #[test]
+    fn saving_the_newest_secret_again_does_not_cut_a_rotation_short() {
+        let known = standard(&[("new", None), ("old", Some(90)), ("ended", Some(5))]);
+        let saved = |mut given: Signature| {
+            given.continue_rotation(&known, UnixMs(10));
+            given
+        };
+        assert_eq!(saved(standard(&[("new", None)])), standard(&[("new", None), ("old", Some(90))]));
+        for other in [
+            standard(&[("old", None)]),
+            standard(&[("new", None), ("more", None)]),
+            Signature::Hex { header: "x".into(), secrets: known.secrets()[..1].to_vec() },
+        ] {
+            assert_eq!(saved(other.clone()), other);
+        }
     }
 
     #[test]

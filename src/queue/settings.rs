@@ -81,6 +81,9 @@ pub(super) fn put_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook
     let created = known.is_none();
     if let Some(known) = known {
         webhook.created_at = known.created_at;
+        if let (Some(signature), Some(known)) = (&mut webhook.signature, &known.signature) {
+            signature.continue_rotation(known, webhook.updated_at);
+        }
     }
     let (number, id) = (org.number, webhook.id.clone());
     writer.store.orgs.put(&place(writer, number, &id), &WebhookRecord::from(&webhook))?;
