@@ -2,7 +2,7 @@
 //! answer from holding up the others.
 //!
 //! A lookup that takes long costs sockets or a thread, so their number is bounded, in three lanes. Everyone starts in the
-//! first and has to leave it soon; who is not answered by then goes on in the second if there is room. A name that was
+//! first and has to leave it soon if others want in; who is not answered by then goes on in the second if there is room. A name that was
 //! not answered lately waits its turn in the third. So hundreds of dead names take up the second and third lane, and a
 //! living one finds the first free.
 
@@ -160,15 +160,19 @@ impl Inner {
         let asking = timeout(self.source.patience(), self.source.ask(name, place.clone()));
         let mut asking = std::pin::pin!(asking);
         let unanswered = |_elapsed| (Err(Unresolved::SILENT), Duration::ZERO);
-        if !silent {
+        let [first, second, _] = &self.lanes;
+        let mut in_first_lane = !silent;
+        while in_first_lane {
             if let Ok(answered) = timeout(FIRST_LANE_MAX, &mut asking).await {
                 return Some(answered.unwrap_or_else(unanswered));
             }
-            let [_, second, _] = &self.lanes;
             match second.clone().try_acquire_owned() {
                 Ok(permit) => {
                     place.lock().unwrap_or_else(PoisonError::into_inner).replace(permit);
+                    in_first_lane = false;
                 }
+                // While nobody else needs its place it may as well stay.
+                Err(_full) if first.available_permits() > 0 => {}
                 Err(_full) if self.source.can_be_cut() => return None,
                 Err(_full) => {}
             }
