@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use rustls::{AlertDescription, CertificateError};
 
 use super::connector::resolver::Unresolved;
+use super::connector::traffic::Endless;
 use super::guard::AddressClass;
 use crate::model::{FailReason, Proxy};
 
@@ -165,6 +166,12 @@ pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
             }
         };
     };
+    if let Some(endless) = find::<Endless>(error) {
+        return Failure::new(FailReason::Protocol, format!("{target} did not come to an end: {endless}"));
+    }
+    if spoke_unasked(error) {
+        return Failure::new(FailReason::Protocol, format!("{target} sent something before it was asked"));
+    }
     if error.is_parse_too_large() {
         return Failure::new(FailReason::Protocol, format!("{target} answered with headers past the limit"));
     }
@@ -205,6 +212,16 @@ pub(super) fn was_not_taken(error: &(dyn Error + 'static)) -> bool {
         Some(h2::Reason::REFUSED_STREAM) => error.is_reset(),
         _ => false,
     }
+}
+
+/// Whether a connection was given up because something came on it that answers nothing. The HTTP library knows no other
+/// way to tell than its words.
+fn spoke_unasked(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| inner(*error)).any(|error| {
+        error
+            .downcast_ref::<hyper::Error>()
+            .is_some_and(|error| error.to_string().contains("unexpected message"))
+    })
 }
 
 /// The first error of type `T` in a chain, looking into what `io::Error` wraps.

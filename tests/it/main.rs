@@ -49,6 +49,8 @@ mod templates;
 mod crash;
 // Broken and hostile producers on the sockets.
 mod hostile_producers;
+// Broken and hostile receivers.
+mod hostile_receivers;
 // What receivers check requests by.
 mod proof_of_origin;
 // Proxies, certificates, resolvers.

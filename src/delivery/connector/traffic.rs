@@ -1,5 +1,5 @@
 //! What a connection has carried: tells a kept connection that its receiver closed just as the next request went out
-//! from one that broke in the middle of an answer.
+//! from one that broke in the middle of an answer, and bounds what a receiver may send for one answer.
 
 use std::io;
 use std::pin::Pin;
@@ -9,6 +9,16 @@ use std::task::{Context, Poll};
 
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The most that a receiver may send for one answer, in bytes: several times what is read of one. It is there for what no
+/// limit on heads and bodies sees, such as interim answers and chunk sizes without end, which would cost us a processor for
+/// as long as the attempt may take.
+const ANSWER_MAX: u64 = 1 << 20;
+
+/// A receiver sends without end.
+#[derive(Debug, thiserror::Error)]
+#[error("it sent over {} KiB for one answer", ANSWER_MAX >> 10)]
+pub(in crate::delivery) struct Endless;
 
 /// The bytes that one connection has brought in, after decryption. Clones count for the same connection.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +34,12 @@ impl Traffic {
         self.settled.store(self.received.load(Ordering::Acquire), Ordering::Release);
     }
 
+    /// Counts what came in; answers whether that is still within bounds.
+    fn receive(&self, count: usize) -> bool {
+        let received = self.received.fetch_add(count as u64, Ordering::AcqRel) + count as u64;
+        received - self.settled.load(Ordering::Acquire).min(received) <= ANSWER_MAX
+    }
+
     /// Whether the connection has carried an answer, and nothing since.
     pub(in crate::delivery) fn is_quiet_since_an_answer(&self) -> bool {
         let settled = self.settled.load(Ordering::Acquire);
@@ -36,11 +52,14 @@ impl Traffic {
 pub(in crate::delivery) struct Counted<S> {
     stream: S,
     traffic: Traffic,
+    /// One answer after the other; several at once have no bound together.
+    one_by_one: bool,
 }
 
-impl<S> Counted<S> {
+impl<S: Connection> Counted<S> {
     pub(super) fn new(stream: S) -> Counted<S> {
-        Counted { stream, traffic: Traffic::default() }
+        let one_by_one = !stream.connected().is_negotiated_h2();
+        Counted { stream, traffic: Traffic::default(), one_by_one }
     }
 }
 
@@ -59,7 +78,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let count = buffer.filled().len().saturating_sub(before);
-        self.traffic.received.fetch_add(count as u64, Ordering::AcqRel);
+        if !self.traffic.receive(count) && self.one_by_one {
+            return Poll::Ready(Err(io::Error::other(Endless)));
+        }
         read
     }
 }
@@ -103,7 +124,7 @@ mod tests {
     #[tokio::test]
     async fn quiet_means_an_answer_and_then_nothing() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = Counted::new(near);
+        let mut near = Counted { stream: near, traffic: Traffic::default(), one_by_one: true };
         let traffic = near.traffic.clone();
         assert!(!traffic.is_quiet_since_an_answer(), "nothing came yet");
         traffic.settle();
@@ -117,5 +138,14 @@ mod tests {
         far.write_all(b"H").await.unwrap();
         near.read_exact(&mut [0]).await.unwrap();
         assert!(!traffic.is_quiet_since_an_answer());
+    }
+
+    #[test]
+    fn every_answer_has_a_bound_of_its_own() {
+        let traffic = Traffic::default();
+        let bound = usize::try_from(ANSWER_MAX).unwrap();
+        assert!(traffic.receive(bound));
+        traffic.settle();
+        assert!(traffic.receive(bound) && !traffic.receive(1));
     }
 }

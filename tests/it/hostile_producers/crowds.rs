@@ -210,13 +210,16 @@ fn an_org_that_floods_meets_its_limit_and_costs_no_other() {
             });
         }
         wait_until("the noisy one meets its limit", || daemon.queue("noisy").len() == 1000);
+        let mut took = Vec::new();
         for n in 0..20 {
             let start = Instant::now();
             daemon.enqueue("quiet", &json!({"type": "a", "payload": n}));
             wait_until("it is delivered", || receiver.at("/quiet").len() > n);
-            // On two busy cores; alone it takes a few milliseconds.
-            assert!(start.elapsed() < Duration::from_secs(5), "event {n} took {:?}", start.elapsed());
+            took.push(start.elapsed());
         }
+        // Commonly a few milliseconds. A disk that others use may hold one up for long, but not half of them.
+        took.sort();
+        assert!(took[10] < Duration::from_secs(2), "{took:?}");
         stop.store(true, Ordering::Relaxed);
     });
     let event = json!({"type": "a", "payload": 1});

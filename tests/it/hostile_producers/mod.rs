@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, PATIENCE, Site, http};
+use crate::support::{Daemon, PATIENCE, Site, http, resident};
 
 /// With these lines in addition to what every site has.
 fn site_with(lines: &str) -> Site {
@@ -101,13 +101,6 @@ fn assert_both_serve(site: &Site) {
 
 fn sockets(site: &Site) -> [PathBuf; 2] {
     [site.submit_socket(), site.admin_socket()]
-}
-
-/// What the daemon holds in memory, in bytes.
-fn resident(daemon: &Daemon<'_>) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// It holds no more than `bytes` more than it did.

@@ -30,3 +30,10 @@ pub fn wait_until_within(bound: Duration, what: &str, mut condition: impl FnMut(
         std::thread::sleep(Duration::from_millis(5));
     }
 }
+
+/// What a daemon holds in memory, in bytes.
+pub fn resident(daemon: &Daemon<'_>) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
