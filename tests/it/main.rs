@@ -28,6 +28,8 @@ mod p05_nothing_dropped;
 mod p06_move_on;
 // P7: a bad receiver costs its own org only.
 mod p07_isolation;
+// P7 against hundreds of names that are never answered.
+mod p07_dead_names;
 // P8: sealed at rest, silent in logs.
 mod p08_sealed;
 // P9: byte for byte.
