@@ -126,7 +126,9 @@ fn an_org_and_its_webhooks_from_birth_to_death() {
     let hook = run(&site, &["webhook", "show", "acme", "hook", "--json"]).exits(0).json();
     assert_eq!(hook["url"], "https://example.com/in");
     assert_eq!(hook["events"], json!(["a.b", "c.*"]));
-    assert_eq!(hook["retry"], json!({"attempts": 3, "first_delay": "1s", "factor": 1.5, "max_delay": "5s"}));
+    let retry = json!({"attempts": 3, "first_delay": "1s", "factor": 1.5, "max_delay": "5s", "jitter": 0,
+        "on_exhausted": "advance"});
+    assert_eq!(hook["retry"], retry);
     assert_eq!((&hook["timeout"], &hook["enabled"]), (&json!("2s"), &json!(false)));
     assert_eq!(hook["password_set"], true);
     for output in [

@@ -134,7 +134,8 @@ fn routes_a_webhook_goes_through_its_proxy_and_its_password_stays_here() {
     assert_eq!(dead["last"]["error"], "connect");
     let whole = daemon.get(&format!("/v1/dead-letters/{}", dead["id"].as_str().unwrap())).to_string();
     assert!(whole.contains("answered 407 to CONNECT") && !whole.contains("canary"), "{whole}");
-    assert!(site.log().contains(&format!("the proxy {} answered 407 to CONNECT", proxy.address)));
+    let said = format!("the proxy {} answered 407 to CONNECT", proxy.address);
+    wait_until("the log says it too", || site.log().contains(&said));
     for secret in ["canary-7", "canary-8", "c29tZW9uZTpjYW5hcnkt"] {
         assert!(!site.log().contains(secret) && !holds(&site.data_dir(), secret.as_bytes()), "{secret}");
     }
