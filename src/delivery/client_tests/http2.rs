@@ -302,7 +302,8 @@ async fn a_request_that_was_not_taken_is_sent_again_once() {
             assert_eq!((made.status, made.error), (Some(200), None), "{made:?}");
         }
         assert_eq!(receiver.connections(), 2);
-        wait_until(|| client.connections() == 0).await;
+        // The second one was for that request alone.
+        wait_until(|| client.connections() <= 1).await;
 
         let hopeless = answering(&authority, move |_, stream| match refuse(stream) {
             frame if frame[3] == GOAWAY => goaway(0, 0),
@@ -392,8 +393,9 @@ async fn endless_frames_cost_the_attempt_and_then_the_connection() {
         ("settings", Arc::new(|_| frame(SETTINGS, 0, 0, &[]))),
         ("early hints", Arc::new(early)),
     ];
-    for (what, script) in scripts {
-        let receiver = negotiating(&authority, &["h2"], move |_, mut stream| {
+    let authority = &authority;
+    let all = scripts.map(|(what, script)| async move {
+        let receiver = negotiating(authority, &["h2"], move |_, mut stream| {
             let script = script.clone();
             async move {
                 begin(&mut stream).await;
@@ -408,14 +410,15 @@ async fn endless_frames_cost_the_attempt_and_then_the_connection() {
             }
         })
         .await;
-        let client = offering(&authority);
+        let client = offering(authority);
         let url = format!("https://localhost:{}/", receiver.address.port());
         let made = attempt_within(&client, &url, Duration::from_millis(300)).await;
         let reasons = [Some(FailReason::Timeout), Some(FailReason::Protocol), Some(FailReason::Reset)];
         assert!(made.status.is_none() && reasons.contains(&made.error), "{what}: {made:?}");
         assert!(made.duration_ms < 5_000, "{what}: {made:?}");
         wait_until(|| client.connections() == 0).await;
-    }
+    });
+    futures_util::future::join_all(all).await;
 }
 
 #[tokio::test]
