@@ -26,7 +26,7 @@ pub(super) async fn post(
 ) -> Result<Response, Problem> {
     let webhook = find(&org, id.as_ref())?;
     let unsigned = || {
-        let detail = "the webhook does not sign its requests: give it a signature first";
+        let detail = "give it a signature first";
         Problem::new(Kind::NotSigned, detail)
     };
     let signature = webhook.signature.as_deref().ok_or_else(unsigned)?;

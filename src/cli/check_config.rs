@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::exit::{Exit, Failure, Result};
 use super::{Context, output};
 use crate::config::{Config, Invalid, Paths, Problem, Typed};
+use crate::delivery::{Client, ClientSettings};
 
 pub(super) fn run(context: &Context) -> Result<()> {
     let config = match context.sources().load() {
@@ -16,6 +17,9 @@ pub(super) fn run(context: &Context) -> Result<()> {
         }
         Err(invalid) => return Err(invalid.into()),
     };
+    // Certificates and keys are files of their own, and as much a part of it.
+    let client = ClientSettings::try_from(&config).and_then(Client::new);
+    client.map_err(|error| Failure::new(Exit::BadConfig, error.to_string()))?;
     let paths = context.paths()?;
     for warning in &config.warnings {
         output::note(&format!("postrider: {warning}"));

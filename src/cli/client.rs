@@ -10,7 +10,7 @@ use super::destination::DestinationArgs;
 use super::exit::Result;
 use super::paging::Page;
 use super::transport::with_query;
-use super::webhook::read_json;
+use super::webhook::whole;
 use super::{Context, output};
 use crate::model::{ClientId, OrgId};
 
@@ -64,15 +64,12 @@ pub(super) struct PutArgs {
     #[arg(long)]
     description: Option<String>,
     /// The whole client as JSON instead, as the API takes it; `-` for stdin.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["base_url", "description"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "base_url")]
     file: Option<PathBuf>,
 }
 
 impl PutArgs {
     fn body(&self) -> Result<Value> {
-        if let Some(file) = &self.file {
-            return read_json(file, "client");
-        }
         let mut body = self.destination.members()?;
         if let Some(base_url) = &self.base_url {
             body.insert("base_url".to_owned(), json!(base_url));
@@ -80,7 +77,10 @@ impl PutArgs {
         if let Some(description) = &self.description {
             body.insert("description".to_owned(), json!(description));
         }
-        Ok(Value::Object(body))
+        match &self.file {
+            Some(file) => whole(file, "client", &body),
+            None => Ok(Value::Object(body)),
+        }
     }
 }
 

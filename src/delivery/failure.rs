@@ -108,7 +108,7 @@ impl ConnectError {
             Ok(ours) => *ours,
             Err(error) => ConnectError::Tls(match tls_error(error.as_ref()) {
                 Some(error) => tls_words(error),
-                None => innermost(error.as_ref()).to_string(),
+                None => broken_off(innermost(error.as_ref())),
             }),
         }
     }
@@ -185,7 +185,7 @@ pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
         Some(error) if is_local(error) => Failure::new(FailReason::Local, error.to_string()),
         Some(error) => Failure::new(
             FailReason::Reset,
-            format!("{target} broke the connection before it answered: {}", innermost(error)),
+            format!("{target} broke the connection before it answered: {}", broken_off(innermost(error))),
         ),
         None => Failure::new(FailReason::Reset, format!("{target} closed the connection before it answered")),
     }
@@ -250,6 +250,14 @@ fn innermost<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) 
         last = next;
     }
     last
+}
+
+/// An end in the middle in plain words; the TLS library's point to its own manual.
+fn broken_off(error: &(dyn Error + 'static)) -> String {
+    match error.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => "it ended in the middle".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {

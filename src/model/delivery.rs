@@ -165,7 +165,7 @@ pub struct DeadLetter {
     pub delivery: Delivery,
     /// Why it was given up.
     pub reason: DeadReason,
-    /// What an operator said when skipping it.
+    /// What an operator said when skipping it, or what it lacked.
     pub note: Option<String>,
     /// When it was given up.
     pub died_at: UnixMs,

@@ -154,7 +154,7 @@ pub enum Refused {
     #[error("the org has no such client")]
     UnknownClient,
     /// Webhooks use the client; say cascade to delete them with it.
-    #[error("{0} webhooks use the client")]
+    #[error("its webhooks: {0}")]
     ClientInUse(u64),
     /// There is no such dead letter.
     #[error("there is no such dead letter")]

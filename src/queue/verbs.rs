@@ -265,6 +265,18 @@ impl Queue {
         self.commit(0, move |writer| settle::bury(writer, claim, attempt.as_ref(), death)).await
     }
 
+    /// The head is given up without an attempt; `note` says more.
+    pub async fn give_up(
+        &self,
+        claim: Claim,
+        reason: DeadReason,
+        note: Option<String>,
+        at: UnixMs,
+    ) -> Result<Settled, Refused> {
+        let death = Death { reason, note, at };
+        self.commit(0, move |writer| settle::bury(writer, claim, None, death)).await
+    }
+
     /// An operator gives up the head. Answers its dead letter.
     /// With `expected`, only if that is still the head ([`Refused::HeadMoved`]).
     pub async fn skip(

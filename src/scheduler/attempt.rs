@@ -119,7 +119,8 @@ pub(super) async fn run(
     match tried {
         Tried::Gone => Ok(End::Void),
         Tried::Hopeless { label, reason, variable } => {
-            let settled = on_disk(context.queue.bury(start.claim, None, reason, clock::now())).await?;
+            let note = variable.as_ref().map(|name| format!("{{{name}}} in the webhook's URL"));
+            let settled = on_disk(context.queue.give_up(start.claim, reason, note, clock::now())).await?;
             if settled == Settled::Applied {
                 label.dead(reason, None, variable.as_deref());
             }

@@ -116,6 +116,8 @@ fn an_event_without_a_value_is_given_up_alone_and_can_go_out_once_the_url_is_men
         ]
     );
 
+    let notes: Vec<_> = daemon.dead_letters("acme").iter().map(|dead| dead["note"].clone()).collect();
+    assert!(notes.contains(&json!("{eventId} in the webhook's URL")), "{notes:?}");
     let named = "reason=\"missing-variable\" variable=\"eventId\"";
     assert_eq!(site.log().matches(named).count(), 3);
 

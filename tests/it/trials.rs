@@ -88,6 +88,12 @@ fn a_client_and_a_rotated_secret_from_the_command_line() {
     run(&site, &[&put[..], &["--signing-secret-file", secret, "--signature-header", "x-signature"]].concat())
         .exits(0);
     run(&site, &["client", "delete", "acme", "hr"]).exits(1).says("cascade");
+    // What is given beside a whole file would be lost: refused, not passed over.
+    for beside in [&["--attempts", "3"][..], &["--bearer-file", secret], &["--disabled"]] {
+        let put = [&["webhook", "put", "acme", "w", "--file", "-"][..], beside].concat();
+        run_with(&site, &put, "{}").exits(64).says("--file holds the whole webhook");
+    }
+    run_with(&site, &["client", "put", "acme", "hr", "--file", "-", "--header", "a: b"], "{}").exits(64);
     let event = json!({"type": "t", "payload": {"id": 1}, "attributes": {"eventId": "7"}});
     daemon.enqueue("acme", &event);
     daemon.drained("acme");

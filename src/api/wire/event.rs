@@ -11,7 +11,7 @@ use crate::api::problem::Problem;
 use crate::model::{Event, EventId, EventType, OrgId};
 
 /// The most bytes in an attribute's name and value.
-const ATTRIBUTE_NAME_MAX: usize = 64;
+pub(super) const ATTRIBUTE_NAME_MAX: usize = 64;
 const ATTRIBUTE_VALUE_MAX: usize = 1024;
 
 /// Reads the body of one event.
@@ -103,7 +103,7 @@ pub(super) fn attributes(members: &Members<'_>, max: usize) -> Result<BTreeMap<S
 }
 
 /// A name that can stand in a template, a filter and a log line as it is.
-fn is_attribute_name(name: &str) -> bool {
+pub(super) fn is_attribute_name(name: &str) -> bool {
     (1..=ATTRIBUTE_NAME_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }

@@ -6,13 +6,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::Members;
+use super::event::{ATTRIBUTE_NAME_MAX, is_attribute_name};
 use crate::api::problem::Problem;
 use crate::model::{Condition, EventPattern};
 
 const EVENTS_MAX: usize = 200;
 const CONDITIONS_MAX: usize = 32;
 const VALUES_MAX: usize = 100;
-/// Bytes of a name, and of a value.
+/// Bytes of a value.
 const TEXT_MAX: usize = 256;
 
 /// Reads `events`.
@@ -38,8 +39,10 @@ pub(super) fn conditions(members: &Members<'_>) -> Result<Box<[Condition]>, Prob
     for (attribute, value) in members.pairs("match")? {
         let field = super::members::pointer_below(&members.pointer("match"), &attribute);
         let refuse = |rule: String| Problem::invalid(field.clone(), rule);
-        if !(1..=TEXT_MAX).contains(&attribute.len()) {
-            return Err(refuse(format!("an attribute's name has 1 to {TEXT_MAX} bytes")));
+        if !is_attribute_name(&attribute) {
+            let rule =
+                format!("an attribute's name has 1 to {ATTRIBUTE_NAME_MAX} characters of A-Z a-z 0-9 . _ -");
+            return Err(refuse(rule));
         }
         let values = match serde_json::from_str(value.get()) {
             Ok(Value::Array(values)) => values,

@@ -72,7 +72,8 @@ pub(super) struct Filter {
     /// Events of this type.
     #[arg(long = "type", value_name = "TYPE")]
     event_type: Option<EventType>,
-    /// Given up for this reason: attempts-exhausted, skipped, webhook-disabled or webhook-deleted.
+    /// Given up for this reason: attempts-exhausted, skipped, webhook-disabled, webhook-deleted,
+    /// missing-variable or invalid-variable.
     #[arg(long, value_name = "REASON")]
     reason: Option<DeadReason>,
     /// Given up at or after this time (RFC 3339), or at most this long ago (2h).

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use clap::Subcommand;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::enqueue::read_input;
-use super::exit::{Failure, Result};
+use super::exit::{Exit, Failure, Result};
 use super::paging::Page;
 use super::{Context, output};
 use crate::model::{HumanDuration, OrgId, WebhookId, parse_duration};
@@ -71,8 +71,12 @@ fn duration(text: &str) -> std::result::Result<HumanDuration, String> {
     parse_duration(text).map(HumanDuration)
 }
 
-/// What a file with JSON holds.
-pub(super) fn read_json(file: &Path, what: &str) -> Result<Value> {
+/// What a file with JSON holds: all of it, so that nothing given beside it is lost without a word.
+pub(super) fn whole(file: &Path, what: &str, beside: &Map<String, Value>) -> Result<Value> {
+    if let Some(given) = beside.keys().next() {
+        let message = format!("--file holds the whole {what}: put \"{given}\" into it, or leave --file out");
+        return Err(Failure::new(Exit::Usage, message));
+    }
     let text = read_input(Some(file), what)?;
     serde_json::from_slice(&text).map_err(|error| Failure::failed(format!("the {what} is not JSON: {error}")))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{duration, read_json};
+use super::{duration, whole};
 use crate::cli::destination::{DestinationArgs, secret};
 use crate::cli::exit::Result;
 use crate::model::{ClientId, EventPattern, HumanDuration, OnExhausted, OrgId, WebhookId};
@@ -95,7 +95,7 @@ pub(in crate::cli) struct PutArgs {
     #[arg(long)]
     description: Option<String>,
     /// The whole webhook as JSON instead, as the API takes it; `-` for stdin.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "client", "events", "description"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "client"])]
     file: Option<PathBuf>,
 }
 
@@ -106,9 +106,15 @@ pub(super) fn pair(text: &str) -> std::result::Result<(String, String), String> 
 
 impl PutArgs {
     pub(super) fn body(&self) -> Result<Value> {
-        if let Some(file) = &self.file {
-            return read_json(file, "webhook");
+        let body = self.settings()?;
+        match &self.file {
+            Some(file) => whole(file, "webhook", &body),
+            None => Ok(Value::Object(body)),
         }
+    }
+
+    /// What was given as flags.
+    fn settings(&self) -> Result<Map<String, Value>> {
         let mut body = self.destination.members()?;
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -131,7 +137,7 @@ impl PutArgs {
         put("faithful", self.faithful.then_some(Value::Bool(true)));
         put("enabled", self.disabled.then_some(Value::Bool(false)));
         put("description", self.description.as_ref().map(|description| json!(description)));
-        Ok(Value::Object(body))
+        Ok(body)
     }
 
     fn matching(&self) -> Option<Value> {

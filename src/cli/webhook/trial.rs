@@ -12,6 +12,9 @@ use crate::cli::output;
 use crate::cli::transport::Transport;
 use crate::model::{EventType, OrgId, WebhookId};
 
+/// What the daemon sends when nothing is given.
+const PAYLOAD: &str = "{\"test\":true}";
+
 /// What to send.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct TestArgs {
@@ -30,8 +33,17 @@ pub(in crate::cli) struct TestArgs {
 }
 
 impl TestArgs {
+    /// The payload as it was given.
+    fn payload(&self) -> Result<Option<String>> {
+        let Some(file) = &self.payload else { return Ok(None) };
+        let text = read_input(Some(file), "payload")?;
+        let payload: &RawValue = serde_json::from_slice(&text)
+            .map_err(|error| Failure::failed(format!("the payload is not JSON: {error}")))?;
+        Ok(Some(payload.get().to_owned()))
+    }
+
     /// The API's body as text: the payload goes through as it is.
-    fn body(&self) -> Result<String> {
+    fn body(&self, payload: Option<&str>) -> String {
         let mut parts = Vec::new();
         if let Some(event_type) = &self.event_type {
             parts.push(format!("\"type\":{}", json!(event_type)));
@@ -41,24 +53,20 @@ impl TestArgs {
                 self.attributes.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
             parts.push(format!("\"attributes\":{}", Value::Object(attributes)));
         }
-        if let Some(file) = &self.payload {
-            let text = read_input(Some(file), "payload")?;
-            let payload: &RawValue = serde_json::from_slice(&text)
-                .map_err(|error| Failure::failed(format!("the payload is not JSON: {error}")))?;
-            parts.push(format!("\"payload\":{}", payload.get()));
-        }
-        Ok(format!("{{{}}}", parts.join(",")))
+        parts.extend(payload.map(|payload| format!("\"payload\":{payload}")));
+        format!("{{{}}}", parts.join(","))
     }
 }
 
 /// Exits 1 if the receiver did not take it.
 pub(super) async fn run(api: &Transport, json: bool, args: &TestArgs) -> Result<()> {
     let path = format!("/v1/orgs/{}/webhooks/{}/test", args.org, args.webhook);
-    let (_, answer) = api.call_raw(Method::POST, &path, args.body()?.into()).await?;
+    let sent = args.payload()?;
+    let (_, answer) = api.call_raw(Method::POST, &path, args.body(sent.as_deref()).into()).await?;
     if json {
         output::json(&answer)?;
     } else {
-        output::line(&exchange(&answer))?;
+        output::line(&exchange(&answer, sent.as_deref().unwrap_or(PAYLOAD)))?;
     }
     if answer.get("outcome").and_then(Value::as_str) == Some("delivered") {
         return Ok(());
@@ -67,7 +75,7 @@ pub(super) async fn run(api: &Transport, json: bool, args: &TestArgs) -> Result<
 }
 
 /// The exchange as curl shows one: `>` is what went out, `<` what came back.
-fn exchange(answer: &Value) -> String {
+fn exchange(answer: &Value, payload: &str) -> String {
     let cell = |at: &str| output::plain(&output::cell(answer, at));
     let headers = |at: &str, mark: &str| {
         let headers = answer.pointer(at).and_then(Value::as_object);
@@ -78,8 +86,9 @@ fn exchange(answer: &Value) -> String {
     };
     let mut lines = vec![format!("> {} {}", cell("/request/method"), cell("/request/url"))];
     lines.extend(headers("/request/headers", ">"));
-    if let Some(body) = answer.pointer("/request/body").filter(|body| !body.is_null()) {
-        lines.push(output::plain(&format!("> {body}")));
+    // As it was sent, to the byte: what was signed is not what a parser makes of it.
+    if cell("/request/method") != "GET" {
+        lines.push(output::plain(&format!("> {payload}")));
     }
     if answer.get("response").is_some_and(Value::is_object) {
         lines.push(format!("< {}", cell("/response/status")));
@@ -108,12 +117,15 @@ mod tests {
                 "body": {"test": true}},
             "response": {"status": 503, "headers": {"server": "x"}}});
         assert_eq!(
-            exchange(&answer),
-            "> POST https://a.example/x?t=***\n> webhook-id: test_1\n> {\"test\":true}\n< 503\n< server: x\n\
+            exchange(&answer, "{\"test\": true}"),
+            "> POST https://a.example/x?t=***\n> webhook-id: test_1\n> {\"test\": true}\n< 503\n< server: x\n\
              < busy\\u{1b}[31m\nfailed after 12 ms: status: the receiver answered 503"
         );
         let unreached = json!({"outcome": "failed", "duration_ms": 3, "error": "dns", "detail": "no such name",
             "request": {"method": "GET", "url": "https://a.example/", "headers": {}, "body": null}, "response": null});
-        assert_eq!(exchange(&unreached), "> GET https://a.example/\nfailed after 3 ms: dns: no such name");
+        assert_eq!(
+            exchange(&unreached, PAYLOAD),
+            "> GET https://a.example/\nfailed after 3 ms: dns: no such name"
+        );
     }
 }
