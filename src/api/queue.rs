@@ -92,7 +92,9 @@ pub(super) fn state_of(app: &App, org: OrgNumber, summary: &QueueSummary) -> Que
     let due_later = |head: crate::model::Head| head.not_before.is_some_and(|at| at > clock::now());
     match summary.head {
         // A pause lets the attempt in flight end; until it has, that is what is going on.
-        Some(head) if attempted == Some(head.sequence) => QueueState::InFlight,
+        Some(head) if attempted.is_some_and(|(sequence, _)| sequence == head.sequence) => {
+            QueueState::InFlight
+        }
         Some(head) if head.held => QueueState::Held,
         _ if summary.paused.is_some() => QueueState::Held,
         None => QueueState::Idle,
@@ -133,10 +135,11 @@ pub(super) async fn skip(
 async fn attempt_ended(app: &App, org: &Org) -> Option<Sequence> {
     let scheduler = app.scheduler.as_ref()?;
     let in_flight = scheduler.in_flight(org.number)?;
+    // The next attempt of the same delivery may follow at once: that one is not waited for.
     while scheduler.in_flight(org.number) == Some(in_flight) {
         tokio::time::sleep(LOOK_AGAIN).await;
     }
-    Some(in_flight)
+    Some(in_flight.0)
 }
 
 /// How often to look whether an attempt has ended.

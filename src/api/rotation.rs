@@ -12,7 +12,7 @@ use super::body::OptionalJsonBody;
 use super::params::{KnownOrg, MaybeWebhook};
 use super::problem::{Kind, Problem};
 use super::webhooks::find;
-use super::wire::read_rotation;
+use super::wire::{is_secret_of, read_rotation};
 use super::{App, Json};
 use crate::clock;
 use crate::model::Secret;
@@ -38,8 +38,9 @@ pub(super) async fn post(
     let new = Secret::clone(&secret);
     let rotated = app.queue.change_webhook(&org.id, &webhook.id, move |webhook| {
         webhook.updated_at = now;
-        // Signatures may have been taken away while this waited for its turn.
-        webhook.signature.as_deref_mut().map(|signature| signature.rotate(new, until, now))
+        // The signature may have been taken away or changed its kind while this waited for its turn.
+        let signature = webhook.signature.as_deref_mut()?;
+        is_secret_of(signature, &new).ok().map(|()| signature.rotate(new, until, now))
     });
     rotated.await?.ok_or_else(unsigned)?;
     tracing::info!(org = %org.id, webhook = %webhook.id, previous_valid_until = %until, "signing secret rotated");

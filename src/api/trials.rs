@@ -78,7 +78,7 @@ pub(super) async fn post(
         let detail = format!("{TRIALS_MAX} tests are under way");
         return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_TRIALS_S));
     };
-    let Some(trial) = scheduler.trial(&addressed).await else {
+    let Some(trial) = scheduler.trial(&addressed.of(org.number)).await else {
         return Err(Problem::new(Kind::Internal, "the attempt could not be made"));
     };
     log(&org, webhook, &trial);

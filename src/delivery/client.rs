@@ -238,10 +238,10 @@ impl Parts {
         let target = target(&addressed.uri);
         let connected = Arc::new(AtomicBool::new(false));
         let other;
-        let http = match route(addressed) {
-            None => self.routes.own(),
-            Some(route) => {
-                other = self.routes.get(&route)?;
+        let http = match (route(addressed), self.routes.own()) {
+            (None, Some(own)) => own,
+            (route, _) => {
+                other = self.routes.get(&route.unwrap_or_default(), addressed.org)?;
                 &other
             }
         };

@@ -69,6 +69,11 @@ impl Http {
         Http { kept, fresh, through: through.map(Into::into), http2 }
     }
 
+    /// Whether HTTP/2 is offered.
+    pub(super) fn offers_http2(&self) -> bool {
+        self.http2
+    }
+
     /// The proxy that connections go through: `host:port`.
     pub(super) fn through(&self) -> Option<&str> {
         self.through.as_deref()

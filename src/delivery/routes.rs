@@ -16,7 +16,7 @@ use super::connector::tls::{self, Connector};
 use super::connector::{Dial, Net, Via, Way};
 use super::failure::Failure;
 use super::http::Http;
-use crate::model::{FailReason, ProxyKind, Route, Secret, Tls};
+use crate::model::{FailReason, OrgNumber, ProxyKind, Route, Secret, Tls};
 
 /// Routes that are kept at once. With more in use each loses its connections now and then.
 const ROUTES_MAX: usize = 512;
@@ -52,9 +52,12 @@ struct Maker {
     proxy_resolves: bool,
 }
 
+/// A route, and whose connections they are if they are not everybody's.
+type Key = (Arc<Route>, Option<OrgNumber>);
+
 #[derive(Default)]
 struct Kept {
-    by_route: HashMap<Arc<Route>, Entry>,
+    by_route: HashMap<Key, Entry>,
     is_swept: bool,
 }
 
@@ -89,20 +92,23 @@ impl Routes {
         Ok(Routes { maker, own, kept: Mutex::default() })
     }
 
-    /// The daemon's own way.
-    pub(super) fn own(&self) -> &Http {
-        &self.own
+    /// The daemon's own way, unless it is HTTP/2: that way is each org's own.
+    pub(super) fn own(&self) -> Option<&Http> {
+        (!self.own.offers_http2()).then_some(&self.own)
     }
 
-    /// The way of a route of a webhook and its client.
+    /// The way of a route of a webhook and its client. With HTTP/2 each org has connections of its own: requests of several
+    /// would share a connection's streams, so that a receiver that hangs for one of them would keep the others waiting.
     ///
     /// # Errors
     /// Its certificates cannot be used, which should have been refused when it was saved.
-    pub(super) fn get(self: &Arc<Self>, route: &Arc<Route>) -> Result<Http, Failure> {
+    pub(super) fn get(self: &Arc<Self>, route: &Arc<Route>, org: Option<OrgNumber>) -> Result<Http, Failure> {
+        let http2 = route.http2.or(self.maker.base.http2).unwrap_or(false);
+        let key = (route.clone(), org.filter(|_| http2));
         let http = {
             let now = Instant::now();
             let mut kept = self.kept();
-            if let Some(entry) = kept.by_route.get_mut(route) {
+            if let Some(entry) = kept.by_route.get_mut(&key) {
                 entry.used = now;
                 entry.http.clone()
             } else {
@@ -110,7 +116,7 @@ impl Routes {
                     kept.drop_least_used();
                 }
                 let http = Arc::<OnceLock<_>>::default();
-                kept.by_route.insert(route.clone(), Entry { http: http.clone(), used: now });
+                kept.by_route.insert(key, Entry { http: http.clone(), used: now });
                 if !std::mem::replace(&mut kept.is_swept, true) {
                     tokio::spawn(sweep(Arc::downgrade(self)));
                 }
@@ -165,8 +171,10 @@ impl Maker {
         let via = match proxy {
             None => None,
             Some(proxy) => {
-                // The same authorities for the proxy, but who we are is for the receiver.
-                let tls = tls.map(|tls| Tls { ca: tls.ca, ..Tls::default() });
+                // The same authorities for the proxy, but who we are is for the receiver. The daemon's own proxy, which is told
+                // the daemon's own password, is not vouched for by what a webhook trusts.
+                let authorities = if trusted { self.base.tls.as_ref() } else { tls.as_ref() };
+                let tls = authorities.map(|tls| Tls { ca: tls.ca.clone(), ..Tls::default() });
                 let tls = match proxy.kind {
                     ProxyKind::Https => Some(Arc::new(tls::config(&self.roots, tls.as_ref(), false)?)),
                     ProxyKind::Http | ProxyKind::Socks5 => None,
@@ -215,27 +223,40 @@ mod tests {
         Arc::new(Route { bind_address: Some(address.into()), ..Route::default() })
     }
 
+    #[tokio::test]
+    async fn orgs_share_connections_but_not_those_of_http2() {
+        let routes = routes();
+        let kept = || routes.kept().by_route.len();
+        let (one, other) = (Some(OrgNumber(1)), Some(OrgNumber(2)));
+        assert!(routes.own().is_some());
+        assert!(routes.get(&route(0), one).is_ok() && routes.get(&route(0), other).is_ok());
+        assert_eq!(kept(), 1);
+        let http2 = Arc::new(Route { http2: Some(true), ..Route::default() });
+        assert!(routes.get(&http2, one).is_ok() && routes.get(&http2, other).is_ok());
+        assert_eq!(kept(), 3);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn routes_are_kept_while_they_are_used_and_never_too_many() {
         let routes = routes();
         let kept = || routes.kept().by_route.len();
         for number in 0..ROUTES_MAX + 50 {
-            assert!(routes.get(&route(number)).is_ok());
+            assert!(routes.get(&route(number), None).is_ok());
             // Virtual time: so that it is known which one is the oldest.
             tokio::time::advance(Duration::from_millis(1)).await;
-            assert!(routes.get(&route(0)).is_ok());
+            assert!(routes.get(&route(0), None).is_ok());
         }
         assert_eq!(kept(), ROUTES_MAX);
-        assert!(routes.kept().by_route.contains_key(&route(0)), "the least recently used goes");
-        assert!(!routes.kept().by_route.contains_key(&route(1)));
+        assert!(routes.kept().by_route.contains_key(&(route(0), None)), "the least recently used goes");
+        assert!(!routes.kept().by_route.contains_key(&(route(1), None)));
         for _ in 0..5 {
             sleep(UNUSED_MAX / 2).await;
-            assert!(routes.get(&route(0)).is_ok());
+            assert!(routes.get(&route(0), None).is_ok());
         }
         assert_eq!(kept(), 1, "the others are unused");
         sleep(UNUSED_MAX * 2).await;
         assert_eq!(kept(), 0);
-        assert!(routes.get(&route(0)).is_ok());
+        assert!(routes.get(&route(0), None).is_ok());
         sleep(UNUSED_MAX * 2).await;
         assert_eq!(kept(), 0, "and again");
         let unused = Arc::downgrade(&routes);

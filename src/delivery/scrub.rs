@@ -72,6 +72,11 @@ impl Scrub {
                 _ => {}
             }
         }
+        let routes = webhook.route.as_deref().into_iter().chain(addressed.client.map(|client| &client.route));
+        for credentials in routes.filter_map(|route| route.proxy.as_ref()?.credentials.as_ref()) {
+            scrub.add_value(&Zeroizing::new(basic(&credentials.username, &credentials.password)));
+            scrub.add(SECRET, credentials.password.expose().as_bytes());
+        }
         let shared = addressed.client.iter().flat_map(|client| &client.headers.0);
         for (name, value) in shared.chain(&webhook.headers.0) {
             if [CONTENT_TYPE, ACCEPT, USER_AGENT].iter().all(|public| public.as_str() != &**name) {

@@ -65,8 +65,9 @@ fn shown(uri: &Uri) -> String {
     let text = uri.to_string();
     let Some((before, query)) = text.split_once('?') else { return text };
     let mask = |pair: &str| match pair.split_once('=') {
-        Some((name, _)) => format!("{name}={MASK}"),
-        None => MASK.to_owned(),
+        Some((name, value)) if !value.trim_matches('=').is_empty() => format!("{name}={MASK}"),
+        // A word that no value follows may be a key.
+        _ => MASK.to_owned(),
     };
     let masked: Vec<_> = query.split('&').map(mask).collect();
     format!("{before}?{}", masked.join("&"))
@@ -80,7 +81,7 @@ mod tests {
     fn a_url_is_shown_without_the_values_of_its_query() {
         let shown = |text: &str| shown(&text.parse().unwrap());
         assert_eq!(shown("https://a.example/x"), "https://a.example/x");
-        assert_eq!(shown("https://a.example/x?token=canary&b="), "https://a.example/x?token=***&b=***");
+        assert_eq!(shown("https://a.example/x?token=canary&b="), "https://a.example/x?token=***&***");
         assert_eq!(shown("https://a.example/?canary"), "https://a.example/?***");
     }
 }

@@ -69,8 +69,18 @@ fn client_place(writer: &Writer, org: OrgNumber, client: &ClientId) -> [u8; 21] 
     key::of_name(InOrgs::Client, org, &writer.store.sealer.hash([client.as_str().as_bytes()]))
 }
 
-/// Creates (`true`) or replaces a webhook. Its client must be there.
+/// Creates (`true`) or replaces a webhook. Its client must be there. A rotation of its secret goes on.
 pub(super) fn put_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook) -> Applied<bool> {
+    let known = writer.org(org).and_then(|org| org.webhooks.get(&webhook.id).cloned());
+    if let (Some(signature), Some(known)) = (&mut webhook.signature, &known)
+        && let Some(known) = &known.signature
+    {
+        signature.continue_rotation(known, webhook.updated_at);
+    }
+    save_webhook(writer, org, webhook)
+}
+
+fn save_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook) -> Applied<bool> {
     let Some(mut org) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
     if let Target::Client { client, .. } = &webhook.target
         && org.clients.get(client).is_none()
@@ -81,9 +91,6 @@ pub(super) fn put_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook
     let created = known.is_none();
     if let Some(known) = known {
         webhook.created_at = known.created_at;
-        if let (Some(signature), Some(known)) = (&mut webhook.signature, &known.signature) {
-            signature.continue_rotation(known, webhook.updated_at);
-        }
     }
     let (number, id) = (org.number, webhook.id.clone());
     writer.store.orgs.put(&place(writer, number, &id), &WebhookRecord::from(&webhook))?;
@@ -104,7 +111,7 @@ pub(super) fn change_webhook<T>(
     let Some(webhook) = known.webhooks.get(webhook) else { return Ok(Err(Refused::UnknownWebhook)) };
     let mut webhook = Webhook::clone(webhook);
     let answer = change(&mut webhook);
-    Ok(put_webhook(writer, org, webhook)?.map(|_| answer))
+    Ok(save_webhook(writer, org, webhook)?.map(|_| answer))
 }
 
 /// Deletes a webhook. What is queued for it dies when its turn comes.

@@ -18,7 +18,7 @@ use super::plan::{End, Start};
 use crate::clock;
 use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
 use crate::model::{
-    Attempt, DeadReason, EventId, FailReason, OnExhausted, OrgId, Outcome, Target, UnixMs, WebhookId,
+    Attempt, DeadReason, EventId, FailReason, OnExhausted, Outcome, Target, UnixMs, WebhookId,
 };
 use crate::queue::{Claim, Org, Queue, Refused, Settled};
 
@@ -164,7 +164,7 @@ impl Context {
             _ => None,
         };
         let addressed = match address(&delivery, &webhook, client.as_deref()) {
-            Ok(addressed) => addressed,
+            Ok(addressed) => addressed.of(start.claim.org),
             Err(reason) => {
                 let variable = at_fault(&delivery, &webhook).map(str::to_owned);
                 return Ok(Tried::Hopeless { label, reason, variable });
@@ -198,12 +198,16 @@ impl Context {
     async fn settle(&self, claim: Claim, attempted: Attempted) -> Result<End, Refused> {
         let Attempted { label, attempt, outcome, gone, size, ended, ended_at } = attempted;
         if gone && let Some(org) = &label.org {
-            self.disable(&org.id, &label.webhook).await?;
+            self.disable(org, &label.webhook).await?;
         }
         let settled = match outcome {
             Outcome::Delivered => on_disk(self.queue.done(claim, size)).await?,
             Outcome::Retry { not_before } => {
                 on_disk(self.queue.defer(claim, attempt.clone(), not_before)).await?
+            }
+            // Whoever has changed the webhook meanwhile wants it tried as it is now.
+            Outcome::Hold if self.was_changed(&label) => {
+                on_disk(self.queue.defer(claim, attempt.clone(), ended_at)).await?
             }
             Outcome::Hold => on_disk(self.queue.hold(claim, attempt.clone())).await?,
             Outcome::Dead { reason } => {
@@ -235,11 +239,25 @@ impl Context {
         })
     }
 
+    /// Whether the delivery's webhook is no longer what it was when its attempt began.
+    fn was_changed(&self, label: &Label) -> bool {
+        let Some(then) = &label.org else { return false };
+        let now = self.queue.directory().by_number(then.number);
+        let now = now.as_ref().and_then(|org| org.webhooks.get(&label.webhook));
+        then.webhooks.get(&label.webhook) != now
+    }
+
     /// The webhook's receiver said that it is gone for good. Disabled before the attempt is settled: nothing is sent
     /// there again, whatever happens in between.
-    async fn disable(&self, org: &OrgId, webhook: &WebhookId) -> Result<(), Refused> {
+    /// A webhook that was saved anew meanwhile is not the one whose receiver said so.
+    async fn disable(&self, org: &Org, webhook: &WebhookId) -> Result<(), Refused> {
+        let Some(tried) = org.webhooks.get(webhook).cloned() else { return Ok(()) };
         let at = clock::now();
+        let org = &org.id;
         let disabled = on_disk(self.queue.change_webhook(org, webhook, move |webhook| {
+            if *webhook != *tried {
+                return false;
+            }
             webhook.updated_at = at;
             std::mem::replace(&mut webhook.enabled, false)
         }));

@@ -140,8 +140,8 @@ impl Scheduler {
         Scheduler { shared, context: for_trials, commands }
     }
 
-    /// The delivery of this org that is in flight.
-    pub fn in_flight(&self, org: OrgNumber) -> Option<Sequence> {
+    /// The delivery of this org that is in flight, and which attempt of it.
+    pub fn in_flight(&self, org: OrgNumber) -> Option<(Sequence, u32)> {
         self.shared.plan(|plan| plan.in_flight(org))
     }
 

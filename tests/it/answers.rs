@@ -99,3 +99,18 @@ fn a_held_queue_waits_through_a_crash_until_someone_acts() {
     assert_eq!(bodies, ["0", "0", "0", "0", "1", "2"]);
     assert!(daemon.dead_letters("acme").is_empty());
 }
+
+#[test]
+fn a_skip_takes_effect_between_attempts_that_follow_at_once() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    receiver.always("/hook", Answer::Late(Duration::from_millis(200), 500));
+    let daemon = site.start();
+    daemon.org("acme", &receiver.url("/hook"), &retry(100, 0, 1.0, 0));
+    daemon.enqueue("acme", &json!({"type": "t", "payload": 1}));
+    wait_until("it is in flight", || receiver.count() > 0);
+    run(&site, &["queue", "skip", "acme"]).exits(0);
+    let dead = daemon.dead_letters("acme").remove(0);
+    assert_eq!(dead["reason"], "skipped");
+    assert!(dead["attempts"].as_u64().unwrap() < 50, "{dead}");
+}

@@ -40,6 +40,14 @@ async fn a_client_with_webhooks_goes_only_with_them() {
     assert_eq!(created["client"], "hr");
     assert_eq!((&created["path"], &created["method"]), (&json!("/events/{eventId}"), &json!("PUT")));
     assert_eq!(f.get("/v1/orgs/acme/clients/hr").await.is(200)["webhooks"], 1);
+    // Else the client's secrets could be had by whoever may save a webhook.
+    for (name, value) in [
+        ("proxy", json!("http://192.0.2.1:3128")),
+        ("tls", json!({"ca": crate::delivery::testing::self_signed().0})),
+    ] {
+        let webhook = json!({"client": "hr", "path": "/", name: value});
+        f.put(path, webhook).await.is_problem(422, "invalid-field", Some(&format!("/{name}")));
+    }
 
     f.delete("/v1/orgs/acme/clients/hr").await.is_problem(409, "client-in-use", None);
     f.delete("/v1/orgs/acme/clients/hr?cascade=true").await.is(204);

@@ -22,6 +22,7 @@ pub(super) use delivery::{DeadListed, DeadShown, QueuedOut};
 pub(super) use event::{EventLine, read_event};
 pub(super) use members::{Members, unknown_field};
 pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
+pub(super) use proof::is_secret_of;
 pub(super) use rotation::read_rotation;
 #[cfg(fuzzing)]
 pub(super) use target::{path_template, url_template};

@@ -15,7 +15,7 @@ use crate::api::problem::Problem;
 use crate::catalogue;
 use crate::model::{
     EventPattern, HumanDuration, Method, PASSWORD_HEADER, RETRY_AFTER_MAX_DEFAULT, Route, Secret,
-    TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, UnixMs, Webhook, WebhookId, format_duration,
+    TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, Target, UnixMs, Webhook, WebhookId, format_duration,
 };
 
 const PASSWORD_MAX: usize = 2048;
@@ -51,6 +51,15 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
     let members = Members::parse(body, KNOWN)?;
     let (target, events) = (target(&members)?, matching::events(&members)?);
     check_variables(&target, &events, catalogue::shipped())?;
+    let route = read_route(&members)?;
+    if matches!(target, Target::Client { .. }) {
+        // Else whoever saves a webhook could have the client's secrets sent to a machine of his own.
+        for (name, given) in [("tls", route.tls.is_some()), ("proxy", route.proxy.is_some())] {
+            if given {
+                return Err(members.invalid(name, "is the client's to say: give it there"));
+            }
+        }
+    }
     let proof = Proof::read(&members)?;
     Ok(Webhook {
         method: members.ruled("method")?.unwrap_or(Method::Post),
@@ -61,7 +70,7 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
         authorization: proof.authorization,
         signature: proof.signature,
         headers: proof.headers,
-        route: Some(read_route(&members)?).filter(|route| !route.is_default()).map(Arc::new),
+        route: Some(route).filter(|route| !route.is_default()).map(Arc::new),
         retry: retry(&members)?,
         retry_after_max: retry_after_max(&members)?,
         timeout: timeout(&members)?,

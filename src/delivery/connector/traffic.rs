@@ -11,8 +11,9 @@ use hyper_util::client::legacy::connect::{Connected, Connection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The most that a receiver may send for one answer, in bytes: several times what is read of one. It is there for what no
-/// limit on heads and bodies sees, such as interim answers and chunk sizes without end, which would cost us a processor for
-/// as long as the attempt may take.
+/// limit on heads and bodies sees, such as interim answers, chunk sizes and HTTP/2 frames without end, which would cost us
+/// a processor for as long as the attempt may take, or the connection is kept. One org's requests go one after the other,
+/// and over HTTP/2 no other org's share its connection.
 const ANSWER_MAX: u64 = 1 << 20;
 
 /// A receiver sends without end.
@@ -52,14 +53,11 @@ impl Traffic {
 pub(in crate::delivery) struct Counted<S> {
     stream: S,
     traffic: Traffic,
-    /// One answer after the other; several at once have no bound together.
-    one_by_one: bool,
 }
 
 impl<S: Connection> Counted<S> {
     pub(super) fn new(stream: S) -> Counted<S> {
-        let one_by_one = !stream.connected().is_negotiated_h2();
-        Counted { stream, traffic: Traffic::default(), one_by_one }
+        Counted { stream, traffic: Traffic::default() }
     }
 }
 
@@ -78,7 +76,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         let count = buffer.filled().len().saturating_sub(before);
-        if !self.traffic.receive(count) && self.one_by_one {
+        if !self.traffic.receive(count) {
             return Poll::Ready(Err(io::Error::other(Endless)));
         }
         read
@@ -124,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn quiet_means_an_answer_and_then_nothing() {
         let (near, mut far) = tokio::io::duplex(64);
-        let mut near = Counted { stream: near, traffic: Traffic::default(), one_by_one: true };
+        let mut near = Counted { stream: near, traffic: Traffic::default() };
         let traffic = near.traffic.clone();
         assert!(!traffic.is_quiet_since_an_answer(), "nothing came yet");
         traffic.settle();

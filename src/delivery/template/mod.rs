@@ -12,7 +12,7 @@ use url::{Position, Url};
 
 use super::request::check_url;
 use crate::catalogue::{self, Catalogue};
-use crate::model::{Client, DeadReason, Delivery, Piece, Target, UrlTemplate, Webhook};
+use crate::model::{Client, DeadReason, Delivery, OrgNumber, Piece, Target, UrlTemplate, Webhook};
 
 /// The most bytes of a URL with its variables filled in: what common servers take.
 const RENDERED_MAX: usize = 8 * 1024;
@@ -25,8 +25,18 @@ pub struct Addressed<'a> {
     pub webhook: &'a Webhook,
     /// The webhook's client, if it has one.
     pub client: Option<&'a Client>,
+    /// Whose it is, if anybody's: HTTP/2 connections are not shared between orgs.
+    pub(super) org: Option<OrgNumber>,
     /// Where to.
     pub(super) uri: Uri,
+}
+
+impl Addressed<'_> {
+    /// The same, of this org.
+    #[must_use]
+    pub fn of(self, org: OrgNumber) -> Self {
+        Addressed { org: Some(org), ..self }
+    }
 }
 
 /// Without the URL: values of the event and the query's secrets stand in it.
@@ -65,7 +75,7 @@ pub fn address<'a>(
         }
     };
     let uri = uri.map_err(|_| DeadReason::InvalidVariable)?;
-    Ok(Addressed { delivery, webhook, client, uri })
+    Ok(Addressed { delivery, webhook, client, org: None, uri })
 }
 
 /// The first variable of the webhook's URL that this delivery has no value for, or none that is text: for those who are

@@ -306,11 +306,11 @@ impl Plan {
         Step { start, abort, wake_at }
     }
 
-    /// The delivery of this org that is in flight.
+    /// The delivery of this org that is in flight, and which attempt of it.
     #[must_use]
-    pub fn in_flight(&self, org: OrgNumber) -> Option<Sequence> {
+    pub fn in_flight(&self, org: OrgNumber) -> Option<(Sequence, u32)> {
         match self.orgs.get(&org)?.place {
-            Place::InFlight { claim, .. } => Some(claim.sequence),
+            Place::InFlight { claim, attempt, .. } => Some((claim.sequence, attempt)),
             _ => None,
         }
     }

@@ -200,7 +200,7 @@ fn a_skipped_delivery_keeps_its_slot_until_its_attempt_is_gone() {
     assert_eq!(rig.starts(), [(1, 1, 1)]);
     rig.head(1, 2, 0, None);
     assert_eq!(rig.step(), Step { abort: vec![OrgNumber(1)], ..Step::default() });
-    assert_eq!(rig.plan.in_flight(OrgNumber(1)), Some(Sequence(1)));
+    assert_eq!(rig.plan.in_flight(OrgNumber(1)), Some((Sequence(1), 1)));
     rig.ended(1, End::Cancelled);
     assert_eq!(rig.starts(), [(1, 2, 1)]);
     // The last one of a queue, or the org itself, goes away.

@@ -114,3 +114,38 @@ async fn deleting_the_webhook_of_a_held_head_lets_the_queue_move_on() {
     rig.drained(org.number).await;
     assert!(rig.dead().await.iter().all(|dead| dead.reason.code() == "webhook-deleted"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_late_410_does_not_disable_a_webhook_that_was_saved_meanwhile() {
+    let rig = Rig::new(Settings::default(), |seen| {
+        if seen.attempt == 1 { Answer::Late(ms(3000), 410) } else { Answer::Ok }
+    })
+    .await;
+    let org = rig.org("acme", Retry::default()).await;
+    let orders = "orders".parse().unwrap();
+    held(rig.queue.change_webhook(&org.id, &orders, |hook| hook.disable_on_gone = true)).await.unwrap();
+    rig.append(&org, 1).await;
+    wait_until(|| rig.script.seen().len() == 1).await;
+    held(rig.queue.change_webhook(&org.id, &orders, |hook| hook.description = "acme".into())).await.unwrap();
+    held(rig.queue.change_webhook(&org.id, &orders, |hook| hook.updated_at = clock::now())).await.unwrap();
+    rig.drained(org.number).await;
+    assert!(rig.dead().await.is_empty(), "it was delivered");
+    assert!(rig.queue.directory().org(&org.id).unwrap().webhooks.get(&orders).unwrap().enabled);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_webhook_that_was_saved_during_the_last_attempt_is_tried_rather_than_held() {
+    let rig = Rig::new(Settings::default(), |seen| {
+        if seen.attempt == 1 { Answer::Late(ms(500), 503) } else { Answer::Ok }
+    })
+    .await;
+    let retry = Retry { attempts: 1, on_exhausted: OnExhausted::Hold, ..Retry::default() };
+    let org = rig.org("acme", retry).await;
+    rig.append(&org, 1).await;
+    wait_until(|| rig.script.seen().len() == 1).await;
+    let orders = "orders".parse().unwrap();
+    let mended = rig.queue.change_webhook(&org.id, &orders, |hook| hook.timeout = ms(7000));
+    held(mended).await.unwrap();
+    rig.drained(org.number).await;
+    assert_eq!(rig.script.seen_of("acme"), [(1, 1, 0), (1, 2, 500)]);
+}

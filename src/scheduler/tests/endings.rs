@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn a_drain_waits_for_what_is_in_flight_and_starts_nothing() {
-    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(3000), true)).await;
+    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(3000), 200)).await;
     let org = rig.org("acme", Retry::default()).await;
     rig.append(&org, 2).await;
     wait_until(|| rig.script.seen().len() == 1).await;
@@ -35,7 +35,7 @@ async fn what_does_not_end_within_the_grace_is_abandoned_uncounted() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_store_stops_deliveries_without_spinning() {
-    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(100), true)).await;
+    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(100), 200)).await;
     let org = rig.org("acme", Retry::default()).await;
     rig.append(&org, 3).await;
     wait_until(|| rig.script.seen().len() == 1).await;

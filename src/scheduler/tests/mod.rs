@@ -64,8 +64,8 @@ enum Answer {
     /// Fails, and asks to be left alone for this long.
     RetryAfter(Duration),
     Panic,
-    /// Answers after this time.
-    Late(Duration, bool),
+    /// Answers after this time with this status.
+    Late(Duration, u16),
     Hang,
 }
 
@@ -148,9 +148,9 @@ impl Script {
                 503
             }
             Answer::Panic => panic!("as the script says"),
-            Answer::Late(after, delivered) => {
+            Answer::Late(after, status) => {
                 tokio::time::sleep(after).await;
-                if delivered { 200 } else { 503 }
+                status
             }
             Answer::Hang => std::future::pending().await,
         };

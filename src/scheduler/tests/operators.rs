@@ -10,7 +10,7 @@ async fn hanging() -> (Rig, Arc<Org>) {
     let org = rig.org("acme", Retry::default()).await;
     rig.append(&org, 3).await;
     wait_until(|| rig.script.seen().len() == 1).await;
-    assert_eq!(rig.scheduler.in_flight(org.number), Some(Sequence(1)));
+    assert_eq!(rig.scheduler.in_flight(org.number), Some((Sequence(1), 1)));
     (rig, org)
 }
 
@@ -37,7 +37,7 @@ async fn deleting_the_org_cancels_what_is_in_flight() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pause_lets_the_attempt_end_and_starts_nothing() {
-    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(500), true)).await;
+    let rig = Rig::new(Settings::default(), |_| Answer::Late(ms(500), 200)).await;
     let org = rig.org("acme", Retry::default()).await;
     rig.append(&org, 2).await;
     wait_until(|| rig.script.seen().len() == 1).await;

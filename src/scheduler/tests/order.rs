@@ -11,8 +11,8 @@ async fn deliveries_of_an_org_are_in_order_under_random_failures() {
     let settings = Settings { max_in_flight: 3, ..Settings::default() };
     let rig = Rig::new(settings, move |_| match random.u8(..20) {
         0..6 => Answer::Fail,
-        6..8 => Answer::Late(ms(random.u64(1..2000)), false),
-        8..11 => Answer::Late(ms(random.u64(1..2000)), true),
+        6..8 => Answer::Late(ms(random.u64(1..2000)), 503),
+        8..11 => Answer::Late(ms(random.u64(1..2000)), 200),
         11 => Answer::Panic,
         _ => Answer::Ok,
     })
@@ -61,7 +61,7 @@ async fn hanging_receivers_cost_a_healthy_org_nothing_once_they_have_failed() {
         Rig::new(
             settings,
             |seen| {
-                if seen.org == "healthy" { Answer::Ok } else { Answer::Late(ms(10_000), false) }
+                if seen.org == "healthy" { Answer::Ok } else { Answer::Late(ms(10_000), 503) }
             },
         )
         .await;
@@ -86,7 +86,7 @@ async fn hanging_receivers_cost_a_healthy_org_nothing_once_they_have_failed() {
 async fn payloads_in_flight_are_bounded_but_never_stuck() {
     // Room for one payload at a time: everything still gets through.
     let settings = Settings { max_payload_bytes: 0, ..Settings::default() };
-    let rig = Rig::new(settings, |_| Answer::Late(ms(5), true)).await;
+    let rig = Rig::new(settings, |_| Answer::Late(ms(5), 200)).await;
     let mut orgs = Vec::new();
     for n in 0..10 {
         let org = rig.org(&format!("org{n}"), Retry::default()).await;

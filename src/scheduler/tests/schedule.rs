@@ -5,10 +5,14 @@ use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn ten_attempts_to_the_millisecond_then_the_next_at_once() {
-    let rig = Rig::new(Settings::default(), |seen| {
-        if seen.sequence == 1 { Answer::Late(ms(3), false) } else { Answer::Ok }
-    })
-    .await;
+    let rig =
+        Rig::new(
+            Settings::default(),
+            |seen| {
+                if seen.sequence == 1 { Answer::Late(ms(3), 503) } else { Answer::Ok }
+            },
+        )
+        .await;
     let org = rig.org("acme", Retry::default()).await;
     rig.append(&org, 2).await;
     rig.drained(org.number).await;

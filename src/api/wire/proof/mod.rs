@@ -207,7 +207,7 @@ fn secrets(own: &Members<'_>) -> Result<Vec<SigningSecret>, Problem> {
 }
 
 /// Whether a webhook that signs like this could sign with that secret.
-pub(super) fn is_secret_of(signature: &Signature, secret: &Secret) -> Result<(), String> {
+pub(in crate::api) fn is_secret_of(signature: &Signature, secret: &Secret) -> Result<(), String> {
     match signature {
         Signature::Standard { .. } => Key::parse(secret).map(drop).map_err(str::to_owned),
         Signature::Hex { .. } if is_key(secret.expose()) => Ok(()),

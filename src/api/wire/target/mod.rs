@@ -239,15 +239,17 @@ fn token(text: &str) -> String {
     token
 }
 
-/// The template with the values of its query masked. A word without `=` counts as a value: some services take a key so.
+/// The template with the values of its query masked. A word that no value follows counts as one: some services take a key
+/// so.
 fn masked(template: &UrlTemplate) -> String {
     let text = template.to_string();
     let Some((path, query)) = text.split_once('?') else { return text };
     let pairs: Vec<_> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((name, value)) => format!("{name}={}", mask(value)),
-            None => mask(pair),
+            Some((name, value)) if !value.trim_matches('=').is_empty() => format!("{name}={}", mask(value)),
+            // Base64 ends in such signs.
+            _ => mask(pair),
         })
         .collect();
     format!("{path}?{}", pairs.join("&"))
