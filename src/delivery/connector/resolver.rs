@@ -3,10 +3,10 @@
 use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::str::FromStr as _;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig, ResolverOpts};
+use hickory_resolver::lookup_ip::LookupIp;
 use hickory_resolver::net::NetError;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::proto::op::Query;
@@ -73,6 +73,15 @@ pub(in crate::delivery) enum Source {
     System { ask: fn(&str) -> io::Result<Vec<IpAddr>> },
 }
 
+/// A name as DNS has it. Underscores are no letters of host names, and yet there are hosts that have them.
+fn name_of(host: &str) -> Result<Name, NetError> {
+    Ok(Name::from_str_relaxed(host)?)
+}
+
+async fn lookup(servers: &TokioResolver, host: &str) -> Result<LookupIp, NetError> {
+    servers.lookup_ip(name_of(host)?).await
+}
+
 impl Source {
     /// Our own resolver, as the system is set up. Both files are read once: a reload makes a new client, which reads them
     /// again. Without a usable `/etc/resolv.conf` only `/etc/hosts` and `localhost` resolve.
@@ -114,7 +123,7 @@ impl Source {
     /// asked for its other family.
     pub(super) fn at_hand(&self, host: &str) -> Result<Option<Vec<IpAddr>>, Unresolved> {
         let Source::Builtin { hosts, .. } = self else { return Ok(None) };
-        let name = Name::from_str(host).map_err(|error| Unresolved::of_net(&error.into()))?;
+        let name = name_of(host).map_err(|error| Unresolved::of_net(&error))?;
         let known = [RecordType::A, RecordType::AAAA]
             .into_iter()
             .filter_map(|kind| hosts.lookup_static_host(&Query::query(name.clone(), kind)));
@@ -142,7 +151,7 @@ impl Source {
     /// Asks. The answer comes with how long it is good.
     pub(super) async fn ask(&self, name: &str, place: Place) -> (Answer, Duration) {
         match self {
-            Source::Builtin { servers, .. } => match servers.lookup_ip(name).await {
+            Source::Builtin { servers, .. } => match lookup(servers, name).await {
                 Ok(found) => {
                     let keep = found.valid_until().saturating_duration_since(Instant::now());
                     (Ok(found.iter().collect()), keep.min(KEEP_FOUND_MAX))
