@@ -6,6 +6,8 @@ use tokio_rustls::server::TlsStream;
 
 use super::over_tls::{Authority, attempt_at};
 use super::*;
+use crate::delivery::address;
+use crate::model::OrgNumber;
 
 /// A client that offers HTTP/2 to everyone, and trusts this authority.
 fn offering(authority: &Authority) -> Client {
@@ -419,6 +421,34 @@ async fn endless_frames_cost_the_attempt_and_then_the_connection() {
         wait_until(|| client.connections() == 0).await;
     });
     futures_util::future::join_all(all).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_hangs_keeps_no_other_org_of_its_host_waiting() {
+    let authority = Authority::new();
+    // The first connection never answers.
+    let receiver = negotiating(&authority, &["h2"], |number, mut stream| async move {
+        begin(&mut stream).await;
+        while let Some(asked) = next_request(&mut stream).await {
+            if number > 0 {
+                stream.write_all(&ok(asked)).await.ok();
+            }
+        }
+    })
+    .await;
+    let client = offering(&authority);
+    let (delivery, webhook) =
+        (delivery(1, "evt_1", b"{}"), webhook(&format!("https://localhost:{}/", receiver.address.port())));
+    let of = |org| address(&delivery, &webhook, None).unwrap().of(OrgNumber(org));
+    let (hanging, other) = (of(1), of(2));
+    let other = async {
+        wait_until(|| receiver.connections() == 1).await;
+        client.attempt(&other, 1).await
+    };
+    tokio::select! {
+        made = client.attempt(&hanging, 1) => panic!("it hangs: {made:?}"),
+        made = other => assert_eq!((made.attempt.status, made.attempt.error), (Some(200), None), "{made:?}"),
+    }
 }
 
 #[tokio::test]

@@ -131,3 +131,11 @@ async fn the_systems_resolver_gets_so_many_threads_and_no_more() {
     assert!(names.lookup("name7").await.is_ok());
     assert_eq!(ASKED.load(Ordering::SeqCst), 31, "an answer is kept for a while");
 }
+
+#[tokio::test]
+async fn a_host_with_an_underscore_is_found_like_any_other() {
+    let (config, _answered) = half_dead().await;
+    let names = names(Hosts::default(), config, ResolverOpts::default());
+    let found = names.lookup("my_service.example").await;
+    assert_eq!(found.unwrap(), ["127.0.0.1".parse::<IpAddr>().unwrap()]);
+}
