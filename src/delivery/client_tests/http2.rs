@@ -6,18 +6,16 @@ use tokio_rustls::server::TlsStream;
 
 use super::over_tls::{Authority, attempt_at};
 use super::*;
-use crate::delivery::address;
-use crate::model::OrgNumber;
 
 /// A client that offers HTTP/2 to everyone, and trusts this authority.
-fn offering(authority: &Authority) -> Client {
+pub(super) fn offering(authority: &Authority) -> Client {
     let mut settings = authority.settings();
     settings.route.route.http2 = Some(true);
     Client::new(settings).unwrap()
 }
 
 /// A receiver that negotiates one of these protocols, and then does what its script says.
-async fn negotiating<F>(
+pub(super) async fn negotiating<F>(
     authority: &Authority,
     protocols: &[&str],
     script: impl Fn(usize, TlsStream<TcpStream>) -> F + Send + Sync + 'static,
@@ -40,7 +38,7 @@ where
 }
 
 /// Serves whatever was negotiated, and hands on the version and the head of each request with its body.
-async fn served(
+pub(super) async fn served(
     authority: &Authority,
     protocols: &[&str],
 ) -> (Receiver, mpsc::UnboundedReceiver<(http::request::Parts, Bytes)>) {
@@ -125,18 +123,18 @@ async fn many_requests_share_a_connection() {
 }
 
 const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(super) const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
+pub(super) const SETTINGS: u8 = 4;
 const PUSH_PROMISE: u8 = 5;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(super) const END_HEADERS: u8 = 4;
 /// `:status: 200` in HPACK.
 const STATUS_200: u8 = 0x88;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = u32::try_from(payload.len()).unwrap().to_be_bytes()[1..].to_vec();
     frame.extend([kind, flags]);
     frame.extend(stream.to_be_bytes());
@@ -153,7 +151,7 @@ fn reset(stream: u32, code: u32) -> Vec<u8> {
 }
 
 /// Reads frames up to the end of the next request; answers its stream.
-async fn next_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<u32> {
+pub(super) async fn next_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<u32> {
     loop {
         let mut head = [0; 9];
         stream.read_exact(&mut head).await.ok()?;
@@ -167,7 +165,7 @@ async fn next_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<u32> {
 }
 
 /// Says hello in HTTP/2.
-async fn begin(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
+pub(super) async fn begin(stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) {
     stream.read_exact(&mut [0; 24]).await.unwrap();
     stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
 }
@@ -190,9 +188,9 @@ async fn answering(
 }
 
 /// The frames of an answer to a stream.
-type Script = Arc<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
+pub(super) type Script = Arc<dyn Fn(u32) -> Vec<u8> + Send + Sync>;
 
-fn ok(stream: u32) -> Vec<u8> {
+pub(super) fn ok(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &[STATUS_200])
 }
 
@@ -382,81 +380,4 @@ async fn a_connection_that_is_closed_with_a_request_on_it_is_a_failed_attempt() 
     let made = attempt_at(&client, "localhost", &receiver).await;
     assert_eq!((made.status, made.error), (None, Some(FailReason::Reset)), "{made:?}");
     assert_eq!(receiver.connections(), 1, "others may be on their way, so nothing is known of this one");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn endless_frames_cost_the_attempt_and_then_the_connection() {
-    const PING: u8 = 6;
-    let authority = Authority::new();
-    // 103 in HPACK: a literal status, not to be indexed.
-    let early = |stream: u32| frame(HEADERS, END_HEADERS, stream, &[0x08, 0x03, b'1', b'0', b'3']);
-    let scripts: [(&str, Script); 3] = [
-        ("pings", Arc::new(|_| frame(PING, 0, 0, &[7; 8]))),
-        ("settings", Arc::new(|_| frame(SETTINGS, 0, 0, &[]))),
-        ("early hints", Arc::new(early)),
-    ];
-    let authority = &authority;
-    let all = scripts.map(|(what, script)| async move {
-        let receiver = negotiating(authority, &["h2"], move |_, mut stream| {
-            let script = script.clone();
-            async move {
-                begin(&mut stream).await;
-                let Some(asked) = next_request(&mut stream).await else { return };
-                let frames = script(asked).repeat(100);
-                let (mut reading, mut writing) = tokio::io::split(stream);
-                let mut nowhere = tokio::io::sink();
-                tokio::select! {
-                    () = async { while writing.write_all(&frames).await.is_ok() {} } => {}
-                    _ = tokio::io::copy(&mut reading, &mut nowhere) => {}
-                }
-            }
-        })
-        .await;
-        let client = offering(authority);
-        let url = format!("https://localhost:{}/", receiver.address.port());
-        let made = attempt_within(&client, &url, Duration::from_millis(300)).await;
-        let reasons = [Some(FailReason::Timeout), Some(FailReason::Protocol), Some(FailReason::Reset)];
-        assert!(made.status.is_none() && reasons.contains(&made.error), "{what}: {made:?}");
-        assert!(made.duration_ms < 5_000, "{what}: {made:?}");
-        wait_until(|| client.connections() == 0).await;
-    });
-    futures_util::future::join_all(all).await;
-}
-
-#[tokio::test]
-async fn a_receiver_that_hangs_keeps_no_other_org_of_its_host_waiting() {
-    let authority = Authority::new();
-    // The first connection never answers.
-    let receiver = negotiating(&authority, &["h2"], |number, mut stream| async move {
-        begin(&mut stream).await;
-        while let Some(asked) = next_request(&mut stream).await {
-            if number > 0 {
-                stream.write_all(&ok(asked)).await.ok();
-            }
-        }
-    })
-    .await;
-    let client = offering(&authority);
-    let (delivery, webhook) =
-        (delivery(1, "evt_1", b"{}"), webhook(&format!("https://localhost:{}/", receiver.address.port())));
-    let of = |org| address(&delivery, &webhook, None).unwrap().of(OrgNumber(org));
-    let (hanging, other) = (of(1), of(2));
-    let other = async {
-        wait_until(|| receiver.connections() == 1).await;
-        client.attempt(&other, 1).await
-    };
-    tokio::select! {
-        made = client.attempt(&hanging, 1) => panic!("it hangs: {made:?}"),
-        made = other => assert_eq!((made.attempt.status, made.attempt.error), (Some(200), None), "{made:?}"),
-    }
-}
-
-#[tokio::test]
-async fn an_idle_connection_is_not_kept_for_ever() {
-    let authority = Authority::new();
-    let (receiver, _requests) = served(&authority, &["h2"]).await;
-    let client = offering(&authority);
-    assert_eq!(attempt_at(&client, "localhost", &receiver).await.error, None);
-    assert_eq!(client.connections(), 1);
-    wait_until(|| client.connections() == 0).await;
 }

@@ -3,6 +3,7 @@
 mod descriptors;
 mod guarded;
 mod http2;
+mod http2_limits;
 mod misbehaving;
 mod over_tls;
 mod proxied;
