@@ -121,4 +121,12 @@ async fn a_signing_secret_is_rotated_and_shown_once() {
         f.post(&rotate, given).await.is(200)["secret"],
         "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
     );
+
+    // The one that leaked is to end at once: the same new secret again, and nothing kept.
+    for keep in ["1h", "0s"] {
+        let given = json!({"secret": "whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBA=", "keep": keep});
+        f.post(&rotate, given.to_string()).await.is(200);
+    }
+    let shown = f.get(path).await.is(200);
+    assert_eq!(shown["signature"]["secrets"].as_array().unwrap().len(), 1, "{shown}");
 }

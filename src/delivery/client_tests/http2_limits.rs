@@ -84,3 +84,33 @@ async fn an_idle_connection_is_not_kept_for_ever() {
     assert_eq!(client.connections(), 1);
     wait_until(|| client.connections() == 0).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_sends_on_after_its_answer_loses_the_connection_soon() {
+    /// A kind that nobody knows, and that everybody must pass over (RFC 9113, 4.1).
+    const UNKNOWN: u8 = 0xfa;
+    /// The bound on an answer, and what the sockets hold on the way.
+    const SENT_MAX: usize = 32 << 20;
+    let authority = Authority::new();
+    let (report, mut reported) = mpsc::unbounded_channel();
+    let receiver = negotiating(&authority, &["h2"], move |_, mut stream| {
+        let report = report.clone();
+        async move {
+            begin(&mut stream).await;
+            let Some(asked) = next_request(&mut stream).await else { return };
+            stream.write_all(&ok(asked)).await.ok();
+            let frames = frame(UNKNOWN, 0, 0, &[7; 1000]).repeat(16);
+            let mut sent = 0;
+            while sent <= SENT_MAX && stream.write_all(&frames).await.is_ok() {
+                sent += frames.len();
+            }
+            report.send(sent).ok();
+        }
+    })
+    .await;
+    let client = offering(&authority);
+    let made = attempt_at(&client, "localhost", &receiver).await;
+    assert_eq!((made.status, made.error), (Some(200), None), "{made:?}");
+    let sent = reported.recv().await.unwrap();
+    assert!(sent <= SENT_MAX, "it was read on and on");
+}
