@@ -4,12 +4,14 @@
 //! fault names file and line. A type is found by its own name or by the product's name for it. Types that are in no
 //! catalogue pass everywhere: of them nothing is known, so nothing is asked.
 
+mod change;
 mod parse;
 mod pointer;
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
+pub use change::{Change, ChangeLimits, ChangeRefused, Fired};
 pub use parse::Fault;
 pub use pointer::Pointer;
 
