@@ -7,14 +7,15 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use super::App;
 use super::body::JsonBody;
 use super::params::KnownOrg;
 use super::problem::{Kind, Problem};
 use super::wire::read_event;
+use super::{App, Settings};
 use crate::clock;
 use crate::intake;
-use crate::queue::Appended;
+use crate::model::{Event, UnixMs};
+use crate::queue::{Append, Appended, Org};
 
 /// 202 accepted and durable; 200 with `"duplicate":true` for an id that was accepted before with the same content.
 pub(super) async fn post(
@@ -26,7 +27,7 @@ pub(super) async fn post(
     let KnownOrg(org) = org?;
     let settings = app.settings();
     let event = read_event(&body.bytes, settings.max_attributes)?;
-    let append = intake::accept(&settings.entitlement, &org, event, clock::now())?;
+    let append = accept(&settings, &org, event, clock::now())?;
     let answer = app.queue.append(vec![append]).await.pop();
     let appended = answer.ok_or_else(|| Problem::new(Kind::Internal, "the event got no answer"))??;
     let status = if appended.duplicate { StatusCode::OK } else { StatusCode::ACCEPTED };
@@ -34,6 +35,20 @@ pub(super) async fn post(
     write_answer(&mut text, &appended);
     let json = HeaderValue::from_static("application/json");
     Ok((status, [(header::CONTENT_TYPE, json)], text).into_response())
+}
+
+/// Checks and matches an event. One that is only warned of is logged.
+pub(super) fn accept(
+    settings: &Settings,
+    org: &Arc<Org>,
+    event: Event,
+    accepted_at: UnixMs,
+) -> Result<Append, Problem> {
+    let intake::Accepted { append, warning } = intake::accept(&settings.rules(), org, event, accepted_at)?;
+    if let Some(broken) = warning {
+        tracing::warn!(org = %org.id, event = %append.event.id, "accepted although {broken}");
+    }
+    Ok(append)
 }
 
 /// Writes the answer to one event. By hand, because it is written for every event, and none of it needs escaping: an id

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::intake::NotEntitled;
+use crate::intake;
 use crate::queue::Refused;
 
 /// Defines the kinds of problem: code (`urn:postrider:<code>`), status, title.
@@ -44,6 +44,8 @@ kinds! {
     MalformedJson = "malformed-json", BAD_REQUEST, "The JSON cannot be read";
     /// A value that cannot be.
     InvalidField = "invalid-field", UNPROCESSABLE_ENTITY, "A field has a value that is not allowed";
+    /// A payload is not as the catalogue says of its type.
+    SchemaViolation = "schema-violation", UNPROCESSABLE_ENTITY, "The payload breaks a rule of its type";
     /// A member or parameter that does not exist.
     UnknownField = "unknown-field", UNPROCESSABLE_ENTITY, "There is no such field";
     /// The path is none of ours.
@@ -238,9 +240,15 @@ impl From<Refused> for Problem {
 const DISCARD: &str =
     "retry or discard them first, or delete the org with ?discard=true (--discard on the command line)";
 
-impl From<NotEntitled> for Problem {
-    fn from(refused: NotEntitled) -> Problem {
-        Problem::new(Kind::OrgNotEntitled, refused.to_string())
+impl From<intake::Refused> for Problem {
+    fn from(refused: intake::Refused) -> Problem {
+        match &refused {
+            intake::Refused::NotEntitled(_) => Problem::new(Kind::OrgNotEntitled, refused.to_string()),
+            intake::Refused::Schema(broken) => {
+                let field = format!("/payload{}", broken.violation.pointer);
+                Problem { field: Some(field), ..Problem::new(Kind::SchemaViolation, refused.to_string()) }
+            }
+        }
     }
 }
 

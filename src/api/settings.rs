@@ -1,9 +1,11 @@
 //! What the API is configured with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
-use crate::intake::Entitlement;
+use crate::catalogue::Catalogue;
+use crate::config::{Config, Validate};
+use crate::intake::{self, Entitlement};
 
 /// Limits of calls, and what intake needs to know. Can be changed while running.
 #[derive(Debug, Clone)]
@@ -22,10 +24,23 @@ pub struct Settings {
     pub budget_bytes: usize,
     /// Plans that may have webhooks.
     pub entitlement: Entitlement,
+    /// What is known of event types.
+    pub catalogue: Arc<Catalogue>,
+    /// What becomes of payloads that are not as the catalogue says.
+    pub validate: Validate,
     /// Deliveries that may wait per org unless the org says otherwise: shown with orgs.
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org unless the org says otherwise: shown with orgs.
     pub max_bytes: u64,
+}
+
+impl Settings {
+    /// What intake decides by.
+    #[must_use]
+    pub fn rules(&self) -> intake::Rules<'_> {
+        let Settings { entitlement, catalogue, validate, .. } = self;
+        intake::Rules { entitlement, catalogue, validate: *validate }
+    }
 }
 
 impl Default for Settings {
@@ -41,20 +56,26 @@ impl Default for Settings {
             // Many large bodies at once, and little beside what the rest of the daemon may use.
             budget_bytes: 64 << 20,
             entitlement: Entitlement::default(),
+            catalogue: Catalogue::shipped(),
+            validate: Validate::Reject,
             max_deliveries: 1_000_000,
             max_bytes: 1 << 30,
         }
     }
 }
 
-impl From<&Config> for Settings {
-    fn from(config: &Config) -> Settings {
+impl Settings {
+    /// As configured, with the catalogue that the configuration names.
+    #[must_use]
+    pub fn of(config: &Config, catalogue: Arc<Catalogue>) -> Settings {
         Settings {
             max_body_bytes: config.limits.max_body_bytes,
             max_line_bytes: config.limits.max_line_bytes,
             max_attributes: config.limits.max_attributes,
             body_timeout: config.api.body_timeout,
             entitlement: Entitlement::of_plans(config.intake.entitled_plans.iter().cloned()),
+            catalogue,
+            validate: config.intake.validate,
             max_deliveries: config.queue.max_deliveries,
             max_bytes: config.queue.max_bytes,
             ..Settings::default()

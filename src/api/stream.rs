@@ -27,13 +27,12 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::App;
 use super::body::{accepts, discard, timed_out, too_large};
-use super::events::write_answer;
+use super::events::{accept, write_answer};
 use super::lines::{Line, Lines};
 use super::problem::Problem;
 use super::settings::Settings;
 use super::wire::EventLine;
 use crate::clock;
-use crate::intake;
 use crate::model::{EventId, UnixMs};
 use crate::queue::{Append, Appended, Org, Refused};
 
@@ -236,7 +235,7 @@ impl Reader {
         let read = EventLine::parse(text).map_err(|problem| problem.line(number, None))?;
         let append = self.org(&read).and_then(|org| {
             let event = read.event(self.settings.max_attributes)?;
-            Ok(intake::accept(&self.settings.entitlement, &org, event, now)?)
+            accept(&self.settings, &org, event, now)
         });
         append.map_err(|problem| problem.line(number, read.id().as_ref().map(EventId::as_str)))
     }

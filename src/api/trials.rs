@@ -16,6 +16,7 @@ use super::problem::{Kind, Problem};
 use super::webhooks::find;
 use super::wire::read_trial;
 use super::{App, Json};
+use crate::catalogue::Catalogue;
 use crate::clock;
 use crate::delivery::{Trial, address, at_fault};
 use crate::model::{DeadReason, Delivery, EventId, FailReason, Sequence, Target, UnixMs, Webhook};
@@ -67,13 +68,14 @@ pub(super) async fn post(
     let Some(scheduler) = &app.scheduler else {
         return Err(Problem::new(Kind::NotRunning, "only a running daemon sends"));
     };
-    let delivery = trial_delivery(webhook, &body, app.settings().max_attributes)?;
+    let settings = app.settings();
+    let delivery = trial_delivery(webhook, &body, settings.max_attributes)?;
     let client = match &webhook.target {
         Target::Client { client, .. } => org.clients.get(client).cloned(),
         Target::Url(_) => None,
     };
-    let addressed = address(&delivery, webhook, client.as_deref())
-        .map_err(|reason| hopeless(reason, &delivery, webhook))?;
+    let addressed = address(&delivery, webhook, client.as_deref(), &settings.catalogue)
+        .map_err(|reason| hopeless(reason, &delivery, webhook, &settings.catalogue))?;
     let Ok(_turn) = app.trials.try_acquire() else {
         let detail = format!("{TRIALS_MAX} tests are under way");
         return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_TRIALS_S));
@@ -109,8 +111,8 @@ fn trial_delivery(webhook: &Webhook, body: &Bytes, attributes_max: usize) -> Res
 }
 
 /// Why nothing can be sent, and what to give.
-fn hopeless(reason: DeadReason, delivery: &Delivery, webhook: &Webhook) -> Problem {
-    let detail = match (reason, at_fault(delivery, webhook)) {
+fn hopeless(reason: DeadReason, delivery: &Delivery, webhook: &Webhook, catalogue: &Catalogue) -> Problem {
+    let detail = match (reason, at_fault(delivery, webhook, catalogue)) {
         (DeadReason::MissingVariable, Some(name)) => {
             format!("attributes: the webhook's URL needs a value for {{{name}}}: give it here")
         }

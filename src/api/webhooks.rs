@@ -22,7 +22,7 @@ pub(super) async fn put(
     WebhookName(id): WebhookName,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let webhook = read_webhook(id.clone(), &body.bytes, clock::now())?;
+    let webhook = read_webhook(id.clone(), &body.bytes, &app.settings().catalogue, clock::now())?;
     if let Target::Client { client, .. } = &webhook.target
         && org.clients.get(client).is_none()
     {

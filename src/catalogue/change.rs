@@ -76,7 +76,7 @@ impl Catalogue {
     /// Why it is refused, whole.
     pub fn fire(&self, change: &Change<'_>, _limits: &ChangeLimits) -> Result<Vec<Fired>, ChangeRefused> {
         Err(ChangeRefused::UnknownEntity(
-            crate::config::nearest::nearest(change.entity, [].into_iter()).map(str::to_owned),
+            crate::config::nearest::nearest(change.entity, []).map(str::to_owned),
         ))
     }
 }

@@ -1,94 +1,198 @@
-//! What is known of the event types of products: their names, and the variables that each offers. PURE.
+//! What is known of products' event types: their names, what a payload of each must be like, what stands where in it,
+//! and which changes fire it. PURE but for `files`, which reads directories.
 //!
-//! A product's catalogue is a file of its own below `data/catalogue`, compiled in. It is read whole or not at all, and a
-//! fault names file and line. A type is found by its own name or by the product's name for it. Types that are in no
-//! catalogue pass everywhere: of them nothing is known, so nothing is asked.
+//! A product's catalogue is a directory of data. Those below `data/catalogue` are compiled in; the operator may add a
+//! directory of his own. A catalogue is read whole or not at all, and a fault names file and line. A type is found by its
+//! own name or by the product's name for it. Types that are in no catalogue pass everywhere: of them nothing is known, so
+//! nothing is asked.
 
+mod attribute;
 mod change;
+mod current;
+mod files;
 mod parse;
 mod pointer;
+mod product;
+mod schema;
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+pub use attribute::Attribute;
 pub use change::{Change, ChangeLimits, ChangeRefused, Fired};
-pub use parse::Fault;
+pub use current::Current;
+pub use files::{Files, read_directory, shipped_files};
 pub use pointer::Pointer;
+pub use product::{Example, Product};
+pub use schema::{Schema, Violation};
 
+use crate::config::CatalogueSettings;
+use crate::config::nearest::nearest;
 use crate::model::{EventPattern, EventType};
 
-/// The catalogues that come along: where each is in the source tree, and its text.
-const SHIPPED: [(&str, &str); 4] = [
-    ("data/catalogue/absence/catalogue.toml", include_str!("../../data/catalogue/absence/catalogue.toml")),
-    ("data/catalogue/timekit/catalogue.toml", include_str!("../../data/catalogue/timekit/catalogue.toml")),
-    ("data/catalogue/timetime/catalogue.toml", include_str!("../../data/catalogue/timetime/catalogue.toml")),
-    (
-        "data/catalogue/trackingtime/catalogue.toml",
-        include_str!("../../data/catalogue/trackingtime/catalogue.toml"),
-    ),
-];
+/// What is wrong with a catalogue, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.shown())]
+pub struct Fault {
+    /// The file as it was named.
+    pub file: String,
+    /// Counted from 1; 0 if the whole file is meant.
+    pub line: usize,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
 
-static READ: LazyLock<Result<Catalogue, Fault>> = LazyLock::new(|| Catalogue::parse(&SHIPPED));
-static EMPTY: Catalogue = Catalogue { entries: Vec::new(), names: BTreeMap::new() };
+impl Fault {
+    fn shown(&self) -> String {
+        let Fault { file, line, problem } = self;
+        if *line == 0 { format!("{file}: {problem}") } else { format!("{file}:{line}: {problem}") }
+    }
+}
 
-/// Event types, by their names.
+/// Event types of products, by their names.
 #[derive(Debug, Default)]
 pub struct Catalogue {
-    /// In order of type.
-    entries: Vec<Entry>,
-    /// Types and aliases, each with the index of its entry.
-    names: BTreeMap<EventType, usize>,
+    products: Vec<Product>,
+    /// Types and aliases.
+    names: BTreeMap<EventType, Arc<Entry>>,
 }
 
 /// What is known of one event type.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Entry {
     /// Its name here, for example `timetime.booking.changed`.
     pub event_type: EventType,
     /// The product's own name for it, where that can be a type.
     pub alias: Option<EventType>,
+    /// For people, one line.
+    pub summary: Box<str>,
     /// The variables that it offers to URLs, and where in a payload their values are.
     pub variables: BTreeMap<Box<str>, Pointer>,
+    /// The attributes that it offers to `match`, beside those that come with an event.
+    pub attributes: BTreeMap<Box<str>, Attribute>,
+    /// The words by which webhooks may listen to it among others.
+    pub groups: Vec<EventType>,
+    /// What its payloads must be like; `None` if anything will do.
+    pub schema: Option<Schema>,
+    /// The plain one first.
+    pub examples: Vec<Example>,
+    /// Where it begins in its file.
+    at: usize,
 }
 
+impl Entry {
+    /// Its own name and the product's.
+    pub fn names(&self) -> impl Iterator<Item = &EventType> {
+        std::iter::once(&self.event_type).chain(&self.alias)
+    }
+
+    /// Whether a webhook that listens to `pattern` is given its events: by one of its names, or by a group.
+    #[must_use]
+    pub fn is_meant_by(&self, pattern: &EventPattern) -> bool {
+        self.names().any(|name| pattern.matches(name))
+            || self.groups.iter().any(|group| group.as_str() == pattern.as_str())
+    }
+
+    /// Where the values of an attribute are, and for a keyed one the member that its name goes on with.
+    #[must_use]
+    pub fn attribute<'n>(&self, name: &'n str) -> Option<(&Attribute, Option<&'n str>)> {
+        if let Some(attribute) = self.attributes.get(name).filter(|attribute| !attribute.keyed) {
+            return Some((attribute, None));
+        }
+        let (name, member) = name.split_once('.')?;
+        let attribute = self.attributes.get(name).filter(|attribute| attribute.keyed)?;
+        Some((attribute, Some(member)))
+    }
+}
+
+static SHIPPED: LazyLock<Result<Arc<Catalogue>, Fault>> =
+    LazyLock::new(|| Catalogue::read(&shipped_files()).map(Arc::new));
+
 impl Catalogue {
-    /// Reads catalogues, each with the name of its file.
+    /// The catalogues that come along, as they are. Nothing, if they cannot be read: [`Catalogue::load`] says why.
+    #[must_use]
+    pub fn shipped() -> Arc<Catalogue> {
+        SHIPPED.as_ref().map_or_else(|_| Arc::default(), Arc::clone)
+    }
+
+    /// Those of the catalogues that come along that are named, and those of a directory, checked whole. A product of the
+    /// directory takes the place of one of the same name that comes along. Reads the directory.
     ///
     /// # Errors
-    /// The first fault, with file and line.
-    pub fn parse(files: &[(&str, &str)]) -> Result<Catalogue, Fault> {
+    /// The first fault.
+    pub fn load(settings: &CatalogueSettings) -> Result<Catalogue, Fault> {
+        let mut all = shipped_files();
+        for name in &settings.products {
+            if !all.iter().any(|files| files.name() == name) {
+                let known: Vec<_> = all.iter().map(Files::name).collect();
+                let advice = nearest(name, known.iter().copied()).map_or_else(
+                    || format!("there are {}", known.join(", ")),
+                    |near| format!("did you mean {near}?"),
+                );
+                let problem = format!("no catalogue {name:?} comes along; {advice}");
+                return Err(Fault { file: "catalogue.products".to_owned(), line: 0, problem });
+            }
+        }
+        all.retain(|files| settings.products.iter().any(|name| name == files.name()));
+        let own = settings.directory.as_deref().map(read_directory).transpose()?.unwrap_or_default();
+        all.retain(|files| own.iter().all(|own| own.name() != files.name()));
+        for files in &own {
+            Product::read(files)?.check(files)?;
+        }
+        all.extend(own);
+        Catalogue::read(&all)
+    }
+
+    /// Reads the files of catalogues. Their schemas are compiled when they are needed.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn read(all: &[Files]) -> Result<Catalogue, Fault> {
         let mut catalogue = Catalogue::default();
-        for (file, text) in files {
-            parse::add(&mut catalogue, file, text)?;
+        for files in all {
+            let product = Product::read(files)?;
+            for entry in &product.entries {
+                for name in entry.names() {
+                    if let Some(other) = catalogue.names.insert(name.clone(), entry.clone()) {
+                        let text = files.texts.get(files::MAIN_FILE).map(|text| &**text).unwrap_or_default();
+                        let line = 1 + text.bytes().take(entry.at).filter(|byte| *byte == b'\n').count();
+                        let problem = format!("{name} is already the name of {}", other.event_type);
+                        return Err(files.fault(files::MAIN_FILE, line, problem));
+                    }
+                }
+            }
+            catalogue.products.push(product);
         }
         Ok(catalogue)
     }
 
+    /// The products, those that come along first.
+    #[must_use]
+    pub fn products(&self) -> &[Product] {
+        &self.products
+    }
+
+    /// The product of this name.
+    #[must_use]
+    pub fn product(&self, name: &str) -> Option<&Product> {
+        self.products.iter().find(|product| &*product.name == name)
+    }
+
     /// The entry of a type, given by its name or by its alias.
     #[must_use]
-    pub fn find(&self, event_type: &EventType) -> Option<&Entry> {
-        self.names.get(event_type).and_then(|index| self.entries.get(*index))
+    pub fn find(&self, event_type: &EventType) -> Option<&Arc<Entry>> {
+        self.names.get(event_type)
     }
 
-    /// Every entry whose type or alias the pattern means.
-    pub fn matching<'a>(&'a self, pattern: &'a EventPattern) -> impl Iterator<Item = &'a Entry> {
-        let names = |entry: &'a Entry| std::iter::once(&entry.event_type).chain(&entry.alias);
-        self.entries.iter().filter(move |entry| names(entry).any(|name| pattern.matches(name)))
+    /// All entries.
+    pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
+        self.products.iter().flat_map(|product| &product.entries)
     }
-}
 
-/// The catalogues that come along. Nothing, if [`check`] finds a fault in them.
-#[must_use]
-pub fn shipped() -> &'static Catalogue {
-    READ.as_ref().unwrap_or(&EMPTY)
-}
-
-/// Whether the catalogues that come along can be read: asked once, at the start.
-///
-/// # Errors
-/// The fault.
-pub fn check() -> Result<(), &'static Fault> {
-    READ.as_ref().map(|_| ())
+    /// Every entry that a webhook listening to the pattern is given.
+    pub fn matching<'a>(&'a self, pattern: &'a EventPattern) -> impl Iterator<Item = &'a Arc<Entry>> {
+        self.entries().filter(move |entry| entry.is_meant_by(pattern))
+    }
 }
 
 #[cfg(test)]

@@ -1,110 +1,152 @@
-//! From a catalogue's text to its entries. PURE.
+//! From the text of a `catalogue.toml` to its parts, each still with its place in the text. PURE.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Catalogue, Entry, Pointer};
-use crate::model::{EventType, is_variable_name};
+use super::{Attribute, Fault, Pointer};
+use crate::model::{EventPattern, EventType, is_variable_name};
 
-/// What is wrong with a catalogue, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{file}:{line}: {problem}")]
-pub struct Fault {
-    /// The file as it was named.
-    pub file: String,
-    /// Counted from 1.
-    pub line: usize,
-    /// What is wrong, and what would be right.
-    pub problem: String,
-}
-
-type Variables = BTreeMap<Spanned<String>, Spanned<String>>;
+pub(super) type Variables = BTreeMap<Box<str>, Pointer>;
+pub(super) type Attributes = BTreeMap<Box<str>, Attribute>;
 
 /// A file as it is typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Typed {
-    /// The first word of all its types.
-    product: Spanned<String>,
+pub(super) struct Typed {
+    /// The first word of all its types, and its directory's name.
+    pub(super) product: Spanned<String>,
+    /// For people.
+    #[serde(default)]
+    pub(super) title: String,
     /// Offered by all its types.
     #[serde(default)]
-    variables: Variables,
-    events: BTreeMap<Spanned<String>, TypedEvent>,
+    pub(super) variables: TypedVariables,
+    #[serde(default)]
+    pub(super) attributes: TypedAttributes,
+    #[serde(default)]
+    pub(super) groups: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by the rules of changes")]
+    pub(super) options: toml::Table,
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by the rules of changes")]
+    pub(super) data: toml::Table,
+    pub(super) events: BTreeMap<Spanned<String>, TypedEvent>,
+    #[serde(default)]
+    #[expect(dead_code, reason = "read by the rules of changes")]
+    pub(super) changes: toml::Table,
+    #[expect(dead_code, reason = "read by profiles")]
+    pub(super) profile: Option<toml::Table>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TypedEvent {
-    alias: Option<Spanned<String>>,
+pub(super) struct TypedEvent {
+    pub(super) alias: Option<Spanned<String>>,
     #[serde(default)]
-    variables: Variables,
+    pub(super) summary: String,
+    #[serde(default)]
+    pub(super) variables: TypedVariables,
+    #[serde(default)]
+    pub(super) attributes: TypedAttributes,
+}
+
+type TypedVariables = BTreeMap<Spanned<String>, Spanned<String>>;
+type TypedAttributes = BTreeMap<Spanned<String>, Spanned<TypedAttribute>>;
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "must be a JSON Pointer, or { pointer = \"…\", keyed = true }")]
+pub(super) enum TypedAttribute {
+    Plain(String),
+    Full(FullAttribute),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FullAttribute {
+    pointer: String,
+    #[serde(default)]
+    keyed: bool,
 }
 
 /// A file that is being read.
-struct Reader<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-/// Adds a file's entries.
-pub(super) fn add(catalogue: &mut Catalogue, file: &str, text: &str) -> Result<(), Fault> {
-    let reader = Reader { file, text };
-    let typed: Typed = toml::from_str(text).map_err(|error| {
-        let at = error.span().map_or(0, |span| span.start);
-        reader.fault(at, error.message())
-    })?;
-    for (name, event) in &typed.events {
-        let event_type = reader.event_type(name)?;
-        if event_type.as_str().split('.').next() != Some(typed.product.get_ref()) {
-            let problem = format!("{event_type} must begin with {}.", typed.product.get_ref());
-            return Err(reader.at(name, &problem));
-        }
-        let alias = event.alias.as_ref().map(|alias| reader.event_type(alias)).transpose()?;
-        let mut variables = BTreeMap::new();
-        for (name, pointer) in typed.variables.iter().chain(&event.variables) {
-            let (name, pointer) = reader.variable(name, pointer)?;
-            variables.insert(name, pointer);
-        }
-        let index = catalogue.entries.len();
-        for (given, known) in [(Some(name), Some(&event_type)), (event.alias.as_ref(), alias.as_ref())] {
-            let (Some(given), Some(known)) = (given, known) else { continue };
-            if catalogue.names.insert(known.clone(), index).is_some() {
-                return Err(reader.at(given, &format!("{known} is already in a catalogue")));
-            }
-        }
-        catalogue.entries.push(Entry { event_type, alias, variables });
-    }
-    Ok(())
+pub(super) struct Reader<'a> {
+    /// As it is named in faults.
+    pub(super) file: String,
+    pub(super) text: &'a str,
 }
 
 impl Reader<'_> {
-    fn event_type(&self, text: &Spanned<String>) -> Result<EventType, Fault> {
+    pub(super) fn typed(&self) -> Result<Typed, Fault> {
+        toml::from_str(self.text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            self.fault(at, error.message())
+        })
+    }
+
+    pub(super) fn event_type(&self, text: &Spanned<String>) -> Result<EventType, Fault> {
         text.get_ref().parse().map_err(|rule: String| self.at(text, &rule))
     }
 
-    fn variable(
-        &self,
-        name: &Spanned<String>,
-        pointer: &Spanned<String>,
-    ) -> Result<(Box<str>, Pointer), Fault> {
-        if !is_variable_name(name.get_ref()) {
-            let rule = "the name of a variable must be a letter, then at most 63 letters, digits or _";
-            return Err(self.at(name, rule));
-        }
-        let found = pointer.get_ref().parse().map_err(|rule: &str| self.at(pointer, rule))?;
-        Ok((name.get_ref().as_str().into(), found))
+    /// The types that a group's entry means, as a pattern.
+    pub(super) fn pattern(&self, text: &Spanned<String>) -> Result<EventPattern, Fault> {
+        text.get_ref().parse().map_err(|rule: String| self.at(text, &rule))
     }
 
-    fn at(&self, at: &Spanned<String>, problem: &str) -> Fault {
+    /// A type's own variables, over those of all types.
+    pub(super) fn variables(
+        &self,
+        shared: &TypedVariables,
+        own: &TypedVariables,
+    ) -> Result<Variables, Fault> {
+        let mut variables = Variables::new();
+        for (name, pointer) in shared.iter().chain(own) {
+            if !is_variable_name(name.get_ref()) {
+                let rule = "the name of a variable must be a letter, then at most 63 letters, digits or _";
+                return Err(self.at(name, rule));
+            }
+            let found = pointer.get_ref().parse().map_err(|rule: &str| self.at(pointer, rule))?;
+            variables.insert(name.get_ref().as_str().into(), found);
+        }
+        Ok(variables)
+    }
+
+    /// A type's own attributes, over those of all types.
+    pub(super) fn attributes(
+        &self,
+        shared: &TypedAttributes,
+        own: &TypedAttributes,
+    ) -> Result<Attributes, Fault> {
+        let mut attributes = Attributes::new();
+        for (name, typed) in shared.iter().chain(own) {
+            // A keyed one goes on after a dot.
+            if !is_variable_name(name.get_ref()) {
+                let rule = "the name of an attribute must be a letter, then at most 63 letters, digits or _";
+                return Err(self.at(name, rule));
+            }
+            let (text, keyed) = match typed.get_ref() {
+                TypedAttribute::Plain(pointer) => (pointer, false),
+                TypedAttribute::Full(full) => (&full.pointer, full.keyed),
+            };
+            let path = Pointer::with_wildcards(text).map_err(|rule| self.fault(typed.span().start, rule))?;
+            if keyed && !path.has_wildcard() {
+                return Err(self.fault(typed.span().start, "a keyed attribute needs a * in its pointer"));
+            }
+            attributes.insert(name.get_ref().as_str().into(), Attribute { path, keyed });
+        }
+        Ok(attributes)
+    }
+
+    pub(super) fn at<T>(&self, at: &Spanned<T>, problem: &str) -> Fault {
         self.fault(at.span().start, problem)
     }
 
-    fn fault(&self, at: usize, problem: &str) -> Fault {
+    pub(super) fn fault(&self, at: usize, problem: &str) -> Fault {
         let before = self.text.bytes().take(at);
         Fault {
-            file: self.file.to_owned(),
+            file: self.file.clone(),
             line: 1 + before.filter(|byte| *byte == b'\n').count(),
             problem: problem.to_owned(),
         }

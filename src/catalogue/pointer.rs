@@ -7,11 +7,19 @@ use std::str::FromStr;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// A place in a JSON text.
+/// A place in a JSON text, or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pointer {
-    /// Unescaped.
-    tokens: Box<[Box<str>]>,
+    tokens: Box<[Token]>,
+}
+
+/// One step down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Token {
+    /// To the member of this name, unescaped, or to the element of this index.
+    Name(Box<str>),
+    /// To each member or element.
+    Every,
 }
 
 impl FromStr for Pointer {
@@ -25,13 +33,40 @@ impl FromStr for Pointer {
         }
         let unescaped = |token: &str| {
             let stray = token.split('~').skip(1).any(|after| !after.starts_with(['0', '1']));
-            if stray { Err(RULE) } else { Ok(token.replace("~1", "/").replace("~0", "~").into_boxed_str()) }
+            if stray {
+                return Err(RULE);
+            }
+            Ok(Token::Name(token.replace("~1", "/").replace("~0", "~").into_boxed_str()))
         };
         tokens.map(unescaped).collect::<Result<_, _>>().map(|tokens| Pointer { tokens })
     }
 }
 
 impl Pointer {
+    /// A pointer in which `*` stands for every member or element.
+    ///
+    /// # Errors
+    /// What a pointer must be.
+    pub fn with_wildcards(text: &str) -> Result<Pointer, &'static str> {
+        let Pointer { mut tokens } = text.parse()?;
+        for token in &mut tokens {
+            if matches!(token, Token::Name(name) if &**name == "*") {
+                *token = Token::Every;
+            }
+        }
+        Ok(Pointer { tokens })
+    }
+
+    /// Whether it means several places.
+    #[must_use]
+    pub fn has_wildcard(&self) -> bool {
+        self.tokens.contains(&Token::Every)
+    }
+
+    pub(super) fn tokens(&self) -> &[Token] {
+        &self.tokens
+    }
+
     /// The text of the value in this place, if there is one. Of members with the same name the last one counts, as in
     /// common parsers.
     #[must_use]
@@ -39,8 +74,7 @@ impl Pointer {
         let mut text = std::str::from_utf8(json).ok()?;
         let mut found = None;
         for token in &self.tokens {
-            let inside = Inside { token };
-            let value = inside.deserialize(&mut serde_json::Deserializer::from_str(text)).ok()??;
+            let value = Inside::of(token, text).pop()?;
             text = value.get();
             found = Some(value);
         }
@@ -48,13 +82,21 @@ impl Pointer {
     }
 }
 
-/// What an object or array has by a name or index.
-struct Inside<'t> {
-    token: &'t str,
+/// What an object or array has one step down.
+pub(super) struct Inside<'t> {
+    token: &'t Token,
+}
+
+impl Inside<'_> {
+    /// The values there: at most one by name or index, any number for [`Token::Every`], none in what is no object or array.
+    pub(super) fn of<'a>(token: &Token, text: &'a str) -> Vec<&'a RawValue> {
+        let inside = Inside { token };
+        inside.deserialize(&mut serde_json::Deserializer::from_str(text)).unwrap_or_default()
+    }
 }
 
 impl<'de> DeserializeSeed<'de> for Inside<'_> {
-    type Value = Option<&'de RawValue>;
+    type Value = Vec<&'de RawValue>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         deserializer.deserialize_any(self)
@@ -62,40 +104,53 @@ impl<'de> DeserializeSeed<'de> for Inside<'_> {
 }
 
 impl<'de> Visitor<'de> for Inside<'_> {
-    type Value = Option<&'de RawValue>;
+    type Value = Vec<&'de RawValue>;
 
     fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str("an object or an array")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = None;
-        while let Some(is_it) = map.next_key_seed(IsName(self.token))? {
-            if is_it {
-                found = Some(map.next_value()?);
-            } else {
-                map.next_value::<IgnoredAny>()?;
+        let mut found = Vec::new();
+        match self.token {
+            Token::Name(name) => {
+                while let Some(is_it) = map.next_key_seed(IsName(name))? {
+                    if is_it {
+                        found.clear();
+                        found.push(map.next_value()?);
+                    } else {
+                        map.next_value::<IgnoredAny>()?;
+                    }
+                }
+            }
+            Token::Every => {
+                while map.next_key_seed(IsName(""))?.is_some() {
+                    found.push(map.next_value()?);
+                }
             }
         }
         Ok(found)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
-        let is_index = self.token == "0" || !self.token.starts_with(['0', '+']);
-        let index: Option<usize> = self.token.parse().ok().filter(|_| is_index);
+        let mut found = Vec::new();
+        let Token::Name(name) = self.token else {
+            while let Some(item) = items.next_element()? {
+                found.push(item);
+            }
+            return Ok(found);
+        };
+        let is_index = &**name == "0" || !name.starts_with(['0', '+']);
+        let index: Option<usize> = name.parse().ok().filter(|_| is_index);
         let Some(index) = index else { return Err(A::Error::custom("no index")) };
-        let (mut found, mut at) = (None, 0_usize);
-        loop {
-            if at == index {
-                found = items.next_element()?;
-                if found.is_none() {
-                    return Ok(None);
-                }
-            } else if items.next_element::<IgnoredAny>()?.is_none() {
+        for _ in 0..index {
+            if items.next_element::<IgnoredAny>()?.is_none() {
                 return Ok(found);
             }
-            at += 1;
         }
+        found.extend(items.next_element::<&RawValue>()?);
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(found)
     }
 }
 
@@ -169,6 +224,25 @@ mod tests {
         assert_eq!(find("/a", r#"{"a":1,"a":{"b":2}}"#), Some(r#"{"b":2}"#));
         assert_eq!(find("/a/b", r#"{"a":{"b":2},"a":1}"#), None);
         assert_eq!(find("/a", r#"{"\ud800":[1],"a":"\ud800"}"#), Some(r#""\ud800""#));
+    }
+
+    #[test]
+    fn a_wildcard_is_every_member_or_element() {
+        let every = |pointer: &str, json: &'static str| -> Vec<&str> {
+            let pointer = Pointer::with_wildcards(pointer).unwrap();
+            let mut texts = vec![json];
+            for token in pointer.tokens() {
+                texts =
+                    texts.into_iter().flat_map(|text| Inside::of(token, text)).map(RawValue::get).collect();
+            }
+            texts
+        };
+        let json = r#"{"a":[{"s":1},{"s":"x"},{"t":2},3],"tags":{"x":"1","y":"2"},"*":7}"#;
+        assert_eq!(every("/a/*/s", json), ["1", "\"x\""]);
+        assert_eq!(every("/tags/*", json), ["\"1\"", "\"2\""]);
+        assert_eq!(every("/a/*/*", json), ["1", "\"x\"", "2"]);
+        assert_eq!(every("/a/0/s/*", json), [""; 0]);
+        assert_eq!(find("/*", json), Some("7"));
     }
 
     #[test]

@@ -4,77 +4,200 @@ fn names(entry: &Entry) -> Vec<&str> {
     entry.variables.keys().map(|name| &**name).collect()
 }
 
+fn files(directory: &str, text: &str, others: &[(&str, &str)]) -> Files {
+    let mut texts = vec![("catalogue.toml", text)];
+    texts.extend(others);
+    Files::of(directory, &texts)
+}
+
 fn catalogue(text: &str) -> Result<Catalogue, Fault> {
-    Catalogue::parse(&[("c.toml", text)])
+    Catalogue::read(&[files("c/p", text, &[])])
+}
+
+/// Reads and checks a product named `p`.
+fn checked(text: &str, others: &[(&str, &str)]) -> Result<Product, Fault> {
+    let files = files("c/p", text, others);
+    let product = Product::read(&files)?;
+    product.check(&files)?;
+    Ok(product)
 }
 
 #[test]
-fn what_comes_along_can_be_read() {
-    assert_eq!(check(), Ok(()));
-    assert_eq!(shipped().entries.len(), 3 + 13 + 3 + 10);
-    let find = |name: &str| shipped().find(&name.parse().unwrap()).unwrap();
+fn what_comes_along_can_be_read_and_holds_what_it_says() {
+    for files in shipped_files() {
+        Product::read(&files).unwrap().check(&files).unwrap();
+    }
+    let shipped = Catalogue::shipped();
+    assert_eq!(shipped.entries().count(), 3 + 13 + 3 + 10);
+    let find = |name: &str| shipped.find(&name.parse().unwrap()).unwrap();
     assert_eq!(names(find("absence.event.deleted")), ["eventId", "typeId", "typeKey"]);
     assert_eq!(names(find("timekit.booking.error")), ["bookingId", "graph", "state"]);
     assert_eq!(names(find("BookingChanged")), ["bookingId", "eventTypeId"]);
     assert_eq!(names(find("trackingtime.time_entry.added")), ["accountId", "entryId", "projectId", "taskId"]);
     let changed = find("timetime.calendar_event.changed");
-    assert_eq!(find("CalendarEventChanged"), changed);
+    assert!(Arc::ptr_eq(find("CalendarEventChanged"), changed));
     let payload = br#"{"type":"CalendarEventChanged","new":{"id":"e7","calendarId":"c1"}}"#;
     assert_eq!(changed.variables["eventId"].find(payload).unwrap().get(), "\"e7\"");
-    assert!(shipped().find(&"absence.event.approved".parse().unwrap()).is_none());
+    assert!(shipped.find(&"absence.event.approved".parse().unwrap()).is_none());
 }
 
 #[test]
 fn every_variable_is_documented() {
     let readme = include_str!("../../README.md");
-    for name in shipped().entries.iter().flat_map(names) {
-        assert!(readme.contains(&format!("`{{{name}}}`")), "{name}");
+    for entry in Catalogue::shipped().entries() {
+        for name in names(entry) {
+            assert!(readme.contains(&format!("`{{{name}}}`")), "{name}");
+        }
     }
 }
 
 #[test]
 fn patterns_find_types_and_aliases() {
-    let matching = |pattern: &str| shipped().matching(&pattern.parse().unwrap()).count();
+    let shipped = Catalogue::shipped();
+    let matching = |pattern: &str| shipped.matching(&pattern.parse().unwrap()).count();
     assert_eq!(matching("absence.event.*"), 3);
     assert_eq!(matching("*.booking.*"), 15);
     assert_eq!(matching("UpcomingBooking"), 1);
     assert_eq!(matching("upcomingbooking"), 0);
     assert_eq!(matching("absence.*"), 0);
-    assert_eq!(matching("*"), shipped().entries.len());
+    assert_eq!(matching("*"), shipped.entries().count());
 }
 
 #[test]
-fn a_type_has_its_own_variables_over_those_of_all() {
-    let text =
-        "product = 'p'\n[variables]\na = '/a'\nb = '/b'\n[events.'p.x']\nvariables = { b = '/c', d = '/d' }";
+fn a_group_is_a_word_for_its_types_and_no_pattern_reaches_into_it() {
+    let text = "product = 'p'\n[groups]\ntask = ['p.task.*']\nall = ['p.task.closed', '*']\n[events]\n'p.task.added' = {}\n'p.task.closed' = {}\n'p.note.added' = {}";
+    let catalogue = catalogue(text).unwrap();
+    let matching = |pattern: &str| -> Vec<_> {
+        let pattern = pattern.parse().unwrap();
+        catalogue.matching(&pattern).map(|entry| entry.event_type.to_string()).collect()
+    };
+    assert_eq!(matching("task"), ["p.task.added", "p.task.closed"]);
+    assert_eq!(matching("all").len(), 3);
+    assert_eq!(matching("note"), [""; 0]);
+    assert_eq!(matching("*.task.*"), ["p.task.added", "p.task.closed"]);
+}
+
+#[test]
+fn a_type_has_its_own_variables_and_attributes_over_those_of_all() {
+    let text = "product = 'p'\n[variables]\na = '/a'\nb = '/b'\n[attributes]\nx = '/x'\ny = '/y'\n[events.'p.x']\nvariables = { b = '/c', d = '/d' }\nattributes = { x = '/z', tag = { pointer = '/t/*', keyed = true } }";
     let catalogue = catalogue(text).unwrap();
     let entry = catalogue.find(&"p.x".parse().unwrap()).unwrap();
     assert_eq!(names(entry), ["a", "b", "d"]);
     assert_eq!(entry.variables["b"], "/c".parse().unwrap());
+    let payload = br#"{"x":1,"z":2,"y":"why","t":{"a.b":"c"}}"#;
+    let is = |name: &str, wanted: &str| {
+        let (attribute, member) = entry.attribute(name).unwrap();
+        attribute.any(payload, member, &mut |value| value == wanted)
+    };
+    assert!(is("x", "2") && !is("x", "1") && is("y", "why") && is("tag.a.b", "c") && !is("tag.a", "c"));
+    assert!(entry.attribute("tag").is_none() && entry.attribute("x.y").is_none());
+}
+
+#[test]
+fn an_attribute_with_a_wildcard_has_many_values() {
+    let any = |pointer: &str, json: &str, wanted: &str| {
+        let attribute = Attribute { path: Pointer::with_wildcards(pointer).unwrap(), keyed: false };
+        attribute.any(json.as_bytes(), None, &mut |value| value == wanted)
+    };
+    let json = r#"{"l":[{"s":"A"},{"s":true},{"s":7.0},{"s":null},{"s":["x"]},"x"]}"#;
+    for (wanted, found) in
+        [("A", true), ("true", true), ("7.0", true), ("7", false), ("null", false), ("x", false)]
+    {
+        assert_eq!(any("/l/*/s", json, wanted), found, "{wanted}");
+    }
+    assert!(any("/a", r#"{"a":"\u00e4"}"#, "\u{e4}") && !any("/a", "{", "x") && !any("/a", "7", "7"));
+}
+
+const P: &str = "product = 'p'\n[events.'p.x']\n";
+
+#[test]
+fn a_schema_may_refer_to_files_beside_it_and_to_nothing_else() {
+    let schema = r#"{"$ref":"common.json#/$defs/thing"}"#;
+    let common = r#"{"$defs":{"thing":{"type":"object","required":["id"],"properties":{"at":{"format":"date-time"}}}}}"#;
+    let files = [("schemas/p.x.json", schema), ("schemas/common.json", common)];
+    let product = checked(P, &files).unwrap();
+    let validate = |text: &str| product.entries[0].schema.as_ref().unwrap().validate(text.as_bytes());
+    assert_eq!(validate(r#"{"id":7,"at":"2024-02-29T10:00:00Z"}"#), Ok(()));
+    let broken = |text: &str| validate(text).map_err(|violation| (violation.pointer, violation.rule));
+    let error = |pointer: &str, rule: &str| Err((pointer.to_owned(), rule.to_owned()));
+    assert_eq!(broken("{}"), error("", "required: needs the member \"id\""));
+    assert_eq!(broken("[]"), error("", "type: must be object"));
+    assert_eq!(broken(r#"{"id":7,"at":"tomorrow"}"#), error("/at", "format: must be a date-time"));
+    assert!(broken(r#"{"id":"\ud800"}"#).unwrap_err().1.starts_with("cannot be read: "));
+    for url in ["https://example.com/s.json", "file:///etc/passwd", "missing.json"] {
+        let schema = format!(r#"{{"$ref":"{url}"}}"#);
+        let fault = checked(P, &[("schemas/p.x.json", &schema)]).unwrap_err();
+        assert!(fault.problem.contains("is not in this catalogue's schemas"), "{fault}");
+    }
+}
+
+#[test]
+fn the_deepest_of_several_alternatives_says_what_is_wrong_and_no_value_is_shown() {
+    let schema =
+        r#"{"properties":{"a":{"oneOf":[{"type":"null"},{"properties":{"b":{"enum":["x","y"]}}}]}}}"#;
+    let product = checked(P, &[("schemas/p.x.json", schema)]).unwrap();
+    let violation =
+        product.entries[0].schema.as_ref().unwrap().validate(br#"{"a":{"b":"canary"}}"#).unwrap_err();
+    assert_eq!((&*violation.pointer, &*violation.rule), ("/a/b", r#"enum: must be one of ["x","y"]"#));
+}
+
+#[test]
+fn a_fault_in_a_schema_or_an_example_is_named_with_its_line() {
+    let schema = "{\n \"type\": \"object\",\n \"required\": [\"a\"],\n \"properties\": {\n  \"a\": {\"type\": \"text\"}}}";
+    let fault = checked(P, &[("schemas/p.x.json", schema)]).unwrap_err();
+    assert_eq!((&*fault.file, fault.line), ("c/p/schemas/p.x.json", 5), "{fault}");
+    let schema = schema.replace("text", "string");
+    let with_example = |name: &str, example: &str| {
+        checked(P, &[("schemas/p.x.json", &schema), (&format!("examples/{name}"), example)])
+            .unwrap_err()
+            .to_string()
+    };
+    assert_eq!(
+        with_example("p.x@odd.json", "{\n\n \"a\": 7}"),
+        "c/p/examples/p.x@odd.json:3: /a: type: must be string"
+    );
+    assert_eq!(
+        with_example("p.y.json", "{}"),
+        "c/p/examples/p.y.json: p.y is no type of this catalogue; did you mean p.x?"
+    );
+    assert!(with_example("p.x.json", "{\n,").starts_with("c/p/examples/p.x.json:2: "));
+    assert!(with_example("p.x.txt", "{}").contains("must be named <type>.json"));
+    let fault = checked(P, &[("schemas/p.z.json", "{}")]).unwrap_err();
+    assert!(fault.to_string().starts_with("c/p/schemas/p.z.json: p.z is no type"), "{fault}");
+    let fault = checked(P, &[("schemas/common.json", "{\n\n]")]).unwrap_err();
+    assert_eq!(fault.line, 3, "{fault}");
 }
 
 #[test]
 fn a_fault_is_named_with_its_line() {
-    let start = "product = 'p'\n[events.'p.x']\n";
     for (rest, line, says) in [
         ("alias = 'a b'", 3, "must be"),
-        ("\nalias = 'p.x'", 4, "already"),
+        ("\nalias = 'p.x'", 2, "already"),
         ("aliass = 'x'", 3, "unknown field `aliass`"),
         ("alias = 1", 3, "string"),
         ("variables = { '1a' = '/a' }", 3, "name of a variable"),
         ("variables = { a = 'a' }", 3, "JSON Pointer"),
+        ("attributes = { 'a.b' = '/a' }", 3, "name of an attribute"),
+        ("attributes = { a = 'a' }", 3, "JSON Pointer"),
+        ("attributes = { a = { pointer = '/a', keyed = true } }", 3, "needs a *"),
+        ("attributes = { a = { pointer = '/a', kept = true } }", 3, "JSON Pointer"),
+        ("[groups]\nall = ['*']\nodd = ['p.y']", 5, "means no type"),
         ("[events.'q.x']", 3, "must begin with p."),
+        ("[events.'p']", 3, "must begin with p."),
         ("[events.'p.']", 3, "must be"),
         ("[events.'p.x']", 3, "duplicate key"),
-        ("[events.'p.y']\nalias = 'p.x'", 4, "already"),
+        ("[events.'p.y']\nalias = 'p.x'", 3, "already"),
         ("[", 3, "key"),
     ] {
-        let text = format!("{start}{rest}\n");
+        let text = format!("{P}{rest}\n");
         let fault = catalogue(&text).err().unwrap_or_else(|| panic!("{text} was taken"));
-        assert_eq!((&*fault.file, fault.line), ("c.toml", line), "{fault}");
+        assert_eq!((&*fault.file, fault.line), ("c/p/catalogue.toml", line), "{rest}: {fault}");
         assert!(fault.problem.contains(says), "{fault}");
     }
-    assert_eq!(catalogue("").unwrap_err().to_string(), "c.toml:1: missing field `product`");
-    let twice = Catalogue::parse(&[("a.toml", start), ("b.toml", start)]).unwrap_err();
-    assert_eq!(twice.to_string(), "b.toml:2: p.x is already in a catalogue");
+    assert_eq!(catalogue("").unwrap_err().to_string(), "c/p/catalogue.toml:1: missing field `product`");
+    let other = Catalogue::read(&[files("c/q", P, &[])]).unwrap_err();
+    assert_eq!(other.to_string(), "c/q/catalogue.toml:1: product must be the name of its directory, \"q\"");
+    let second = "product = 'q'\n[events]\n'q.x' = { alias = 'p.x' }";
+    let twice = Catalogue::read(&[files("c/p", P, &[]), files("c/q", second, &[])]).unwrap_err();
+    assert_eq!(twice.to_string(), "c/q/catalogue.toml:3: p.x is already the name of p.x");
 }

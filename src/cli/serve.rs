@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::Context;
 use super::exit::{Exit, Failure, Result};
 use crate::api::{self, App, ConnectionLimits, LastError, Socket};
-use crate::catalogue;
+use crate::catalogue::{Catalogue, Current};
 use crate::clock;
 use crate::config::{Config, Paths, Sources};
 use crate::delivery::{Client, ClientSettings};
@@ -44,7 +44,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let sources = context.sources();
     let config = sources.load()?;
     let paths = context.paths()?;
-    catalogue::check().map_err(failed)?;
+    let catalogue = load_catalogue(&config)?;
     let mut client = ClientSettings::try_from(&config).map_err(bad_config)?;
 
     let level = logs::init(&config.log);
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let _inside = runtime.enter();
     let client = Client::new(client).map_err(bad_config)?;
     let orders = Orders::new().map_err(|error| failed(format!("cannot take over signals: {error}")))?;
-    let start = Start { context, sources, config, paths, client, level, max_in_flight };
+    let start = Start { context, sources, config, catalogue, paths, client, level, max_in_flight };
     start.daemon(passed)?.run(&runtime, orders)
 }
 
@@ -81,11 +81,16 @@ fn bad_config(error: impl ToString) -> Failure {
     Failure::new(Exit::BadConfig, error.to_string())
 }
 
+fn load_catalogue(config: &Config) -> Result<Current> {
+    Catalogue::load(&config.catalogue).map(|catalogue| Current::new(Arc::new(catalogue))).map_err(bad_config)
+}
+
 /// What a daemon is made from. Nothing is touched yet.
 struct Start<'a> {
     context: &'a Context,
     sources: Sources,
     config: Config,
+    catalogue: Current,
     paths: Paths,
     client: Client,
     level: logs::LevelHandle,
@@ -105,10 +110,15 @@ impl Start<'_> {
         let scheduler = self.scheduler(&queue, notices);
 
         let last_error = LastError::default();
-        let settings = api::Settings::from(&self.config);
+        let settings = api::Settings::of(&self.config, self.catalogue.get());
         let limits = connection_limits(&self.config);
-        let reloader =
-            Arc::new(Reloader::new(self.sources, self.config, (self.client, self.max_in_flight), self.level));
+        let reloader = Arc::new(Reloader::new(
+            self.sources,
+            self.config,
+            self.catalogue,
+            (self.client, self.max_in_flight),
+            self.level,
+        ));
         let reload = reloader.clone();
         let app = App::new(queue.clone(), Some(scheduler.clone()), settings)
             .with_last_error(last_error.clone())
@@ -143,6 +153,7 @@ impl Start<'_> {
         let settings = scheduler::Settings {
             max_in_flight: self.max_in_flight,
             max_payload_bytes: self.config.scheduler.max_payload_bytes,
+            catalogue: self.catalogue.clone(),
         };
         Scheduler::start(queue.clone(), notices, self.client.clone(), settings)
     }

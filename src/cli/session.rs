@@ -9,6 +9,7 @@ use super::exit::{Exit, Failure, Result};
 use super::transport::Transport;
 use super::{Context, output};
 use crate::api::{self, App, Settings, Socket};
+use crate::catalogue::Catalogue;
 use crate::operate::key;
 use crate::queue::{OpenError, Queue};
 
@@ -54,7 +55,7 @@ impl Context {
             OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
             OpenError::Refused(_) => Failure::failed(error.to_string()),
         })?;
-        let app = App::new(queue.clone(), None, Settings::from(&config));
+        let app = App::new(queue.clone(), None, Settings::of(&config, Catalogue::shipped()));
         let api = Transport::InProcess(api::router(Arc::new(app), Socket::Admin));
         Ok(Session { api, store: Some(Store { queue, dir }) })
     }

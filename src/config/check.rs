@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::raw::{Layers, Setting, Typed};
 use super::{
-    Api, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem, QueueLimits, Scheduler,
-    Shutdown, Store, format_bytes, parse_bytes,
+    Api, CatalogueSettings, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem,
+    QueueLimits, Scheduler, Shutdown, Store, Validate, format_bytes, parse_bytes,
 };
 use crate::delivery::EgressPolicy;
 use crate::model::{Proxy, format_duration, parse_duration};
@@ -41,7 +41,12 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         max_line_bytes: small(r.bytes("limits.max_line_bytes", KIB..=BODY_BYTES_MAX)),
         max_attributes: small(r.integer("limits.max_attributes", 0..=1024)),
     };
-    let intake = Intake { entitled_plans: r.list("intake.entitled_plans").into_iter().collect() };
+    let intake = Intake {
+        entitled_plans: r.list("intake.entitled_plans").into_iter().collect(),
+        validate: r.validate("intake.validate"),
+    };
+    let catalogue =
+        CatalogueSettings { products: r.list("catalogue.products"), directory: r.path("catalogue.dir") };
     let scheduler = Scheduler {
         max_in_flight: small(r.integer("scheduler.max_in_flight", 1..=1_000_000)),
         max_payload_bytes: r.bytes("scheduler.max_payload_bytes", BODY_BYTES_MAX..=TIB),
@@ -63,7 +68,20 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         return Err(Invalid(problems));
     }
     hide_credentials(&mut settings, egress.proxy.as_ref());
-    Ok(Config { store, queue, limits, intake, scheduler, egress, api, log, shutdown, settings, warnings })
+    Ok(Config {
+        store,
+        queue,
+        limits,
+        intake,
+        catalogue,
+        scheduler,
+        egress,
+        api,
+        log,
+        shutdown,
+        settings,
+        warnings,
+    })
 }
 
 fn egress(r: &mut Reader<'_>) -> Egress {
@@ -211,6 +229,11 @@ impl Reader<'_> {
 
     fn dns(&mut self, key: &'static str) -> Dns {
         self.choice(key, &[("builtin", Dns::Builtin), ("system", Dns::System)]).unwrap_or(Dns::Builtin)
+    }
+
+    fn validate(&mut self, key: &'static str) -> Validate {
+        let choices = [("reject", Validate::Reject), ("warn", Validate::Warn), ("off", Validate::Off)];
+        self.choice(key, &choices).unwrap_or_default()
     }
 
     fn choice<T: Copy>(&mut self, key: &'static str, choices: &[(&str, T)]) -> Option<T> {

@@ -77,6 +77,8 @@ pub struct Config {
     pub limits: Limits,
     /// Who may hand in what.
     pub intake: Intake,
+    /// Which event types are known.
+    pub catalogue: CatalogueSettings,
     /// Attempts at once.
     pub scheduler: Scheduler,
     /// Where deliveries may go.
@@ -127,6 +129,29 @@ pub struct Limits {
 pub struct Intake {
     /// Plans that may have webhooks; empty means every org, with or without a plan.
     pub entitled_plans: BTreeSet<String>,
+    /// What becomes of payloads that are not as the catalogue says.
+    pub validate: Validate,
+}
+
+/// What becomes of an event whose type is known and whose payload is not as the catalogue says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Validate {
+    /// It is refused.
+    #[default]
+    Reject,
+    /// It is accepted, and the log says so.
+    Warn,
+    /// It is accepted: nothing is looked at.
+    Off,
+}
+
+/// `[catalogue]`
+#[derive(Debug, Clone, Default)]
+pub struct CatalogueSettings {
+    /// The catalogues in force of those that come along, by product.
+    pub products: Vec<String>,
+    /// A directory of more.
+    pub directory: Option<PathBuf>,
 }
 
 /// `[scheduler]`

@@ -208,7 +208,10 @@ mod tests {
     fn scrub(password: &str) -> Scrub {
         let mut webhook = webhook("https://a.example/");
         webhook.password = Some(crate::model::Secret::new(password.into()));
-        Scrub::of(&address(&delivery(1, "e", b"{}"), &webhook, None).unwrap())
+        Scrub::of(
+            &address(&delivery(1, "e", b"{}"), &webhook, None, &crate::catalogue::Catalogue::shipped())
+                .unwrap(),
+        )
     }
 
     #[test]

@@ -44,7 +44,8 @@ fn headers(pairs: &[(&str, &str)]) -> Headers {
 }
 
 fn sent(delivery: &Delivery, webhook: &Webhook, client: Option<&Client>) -> Request<Bytes> {
-    build(&address(delivery, webhook, client).unwrap(), 3, AT).unwrap()
+    build(&address(delivery, webhook, client, &crate::catalogue::Catalogue::shipped()).unwrap(), 3, AT)
+        .unwrap()
 }
 
 /// Every header, in order of name.
@@ -252,7 +253,12 @@ fn what_cannot_be_sent_is_said_without_the_secret() {
     let refused = |change: &dyn Fn(&mut Webhook)| {
         let mut webhook = webhook("https://a.example/");
         change(&mut webhook);
-        let invalid = build(&address(&delivery, &webhook, None).unwrap(), 1, AT).unwrap_err();
+        let invalid = build(
+            &address(&delivery, &webhook, None, &crate::catalogue::Catalogue::shipped()).unwrap(),
+            1,
+            AT,
+        )
+        .unwrap_err();
         assert!(!invalid.to_string().contains("canary"), "{invalid}");
         invalid
     };

@@ -29,7 +29,8 @@ fn secret(text: &str) -> Secret {
 /// What is left of a text that a receiver of this webhook answers.
 fn cleaned(webhook: &Webhook, client: Option<&Client>, text: &str) -> String {
     let delivery = delivery(1, "e", br#"{"id":1}"#);
-    Scrub::of(&address(&delivery, webhook, client).unwrap()).clean_all(text)
+    Scrub::of(&address(&delivery, webhook, client, &crate::catalogue::Catalogue::shipped()).unwrap())
+        .clean_all(text)
 }
 
 #[test]

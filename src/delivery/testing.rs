@@ -29,7 +29,10 @@ pub(crate) fn webhook(url: &str) -> Webhook {
 
 /// An attempt of a webhook without a client.
 pub(crate) async fn attempt(client: &Client, delivery: &Delivery, webhook: &Webhook, number: u32) -> Attempt {
-    client.attempt(&address(delivery, webhook, None).unwrap(), number).await.attempt
+    client
+        .attempt(&address(delivery, webhook, None, &crate::catalogue::Catalogue::shipped()).unwrap(), number)
+        .await
+        .attempt
 }
 
 /// A certificate that signs itself, and its key: PEM.

@@ -1,12 +1,60 @@
-//! Check and match, the second step of the path: may this org have webhooks, and which of them want this event. PURE: the org, the rules and the
-//! time come in as values; what goes out is ready for the queue. Not here: reading requests (`api`), making anything
-//! durable (`queue`).
+//! Check and match, the second step of the path: may this org have webhooks, is the payload as its type's catalogue says,
+//! and which webhooks want this event. PURE: the org, the rules and the time come in as values; what goes out is ready for
+//! the queue. Not here: reading requests (`api`), making anything durable (`queue`).
+
+mod matching;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::model::{Event, UnixMs};
+use crate::catalogue::{Catalogue, Violation};
+use crate::config::Validate;
+use crate::model::{Event, EventType, UnixMs};
 use crate::queue::{Append, Org};
+
+/// What intake decides by.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    /// Which plans may have webhooks.
+    pub entitlement: &'a Entitlement,
+    /// What is known of event types.
+    pub catalogue: &'a Catalogue,
+    /// What becomes of payloads that are not as it says.
+    pub validate: Validate,
+}
+
+/// An event that may go to the queue.
+#[derive(Debug)]
+pub struct Accepted {
+    /// What the queue takes.
+    pub append: Append,
+    /// What is wrong with its payload, where that is no reason to refuse it.
+    pub warning: Option<SchemaViolation>,
+}
+
+/// Why an event is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// By the org's plan.
+    #[error(transparent)]
+    NotEntitled(#[from] NotEntitled),
+    /// By its type's schema.
+    #[error(transparent)]
+    Schema(#[from] SchemaViolation),
+}
+
+/// A payload is not as the catalogue says of its type.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the payload is no {event_type}: {}{} {}",
+    if violation.pointer.is_empty() { "" } else { "at " }, violation.pointer, violation.rule
+)]
+pub struct SchemaViolation {
+    /// The type's own name.
+    pub event_type: EventType,
+    /// Where, and which rule.
+    pub violation: Violation,
+}
 
 /// Which plans may have webhooks at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -43,16 +91,31 @@ impl Entitlement {
 
 /// Turns an event into what the queue takes: one delivery for each webhook that wants it, in the order of their names.
 /// An event that no webhook wants is accepted too: its id is remembered, and nothing is queued.
+///
+/// # Errors
+/// Why it is refused.
 pub fn accept(
-    entitlement: &Entitlement,
+    rules: &Rules<'_>,
     org: &Arc<Org>,
     event: Event,
     accepted_at: UnixMs,
-) -> Result<Append, NotEntitled> {
-    entitlement.check(org)?;
-    let wanted = org.webhooks.values().filter(|webhook| webhook.wants(&event.event_type, &event.attributes));
+) -> Result<Accepted, Refused> {
+    rules.entitlement.check(org)?;
+    let entry = rules.catalogue.find(&event.event_type).map(|entry| &**entry);
+    let schema = entry.filter(|_| rules.validate != Validate::Off).and_then(|entry| entry.schema.as_ref());
+    let warning = match (schema.map(|schema| schema.validate(&event.payload)), entry) {
+        (Some(Err(violation)), Some(entry)) => {
+            let violation = SchemaViolation { event_type: entry.event_type.clone(), violation };
+            if rules.validate == Validate::Reject {
+                return Err(violation.into());
+            }
+            Some(violation)
+        }
+        _ => None,
+    };
+    let wanted = org.webhooks.values().filter(|webhook| matching::wants(webhook, &event, entry));
     let webhooks = wanted.map(|webhook| webhook.id.clone()).collect();
-    Ok(Append { org: org.clone(), event, webhooks, accepted_at })
+    Ok(Accepted { append: Append { org: org.clone(), event, webhooks, accepted_at }, warning })
 }
 
 #[cfg(test)]
@@ -98,6 +161,12 @@ mod tests {
         }
     }
 
+    fn accepted(org: &Arc<Org>, event: Event, at: UnixMs) -> Append {
+        let (entitlement, catalogue) = (Entitlement::default(), Catalogue::default());
+        let rules = Rules { entitlement: &entitlement, catalogue: &catalogue, validate: Validate::Reject };
+        accept(&rules, org, event, at).unwrap().append
+    }
+
     #[track_caller]
     fn check_match(event_type: &str, expected: &[&str]) {
         let org = org(
@@ -108,7 +177,7 @@ mod tests {
                 webhook("off", &["*"], false),
             ],
         );
-        let append = accept(&Entitlement::default(), &org, event(event_type), UnixMs(7)).unwrap();
+        let append = accepted(&org, event(event_type), UnixMs(7));
         let names: Vec<_> = append.webhooks.iter().map(crate::model::WebhookId::as_str).collect();
         assert_eq!(names, expected, "{event_type}");
         assert_eq!(append.accepted_at, UnixMs(7));
@@ -123,7 +192,7 @@ mod tests {
 
     #[test]
     fn without_a_matching_webhook_the_event_is_accepted_with_nothing_to_deliver() {
-        let append = accept(&Entitlement::default(), &org(None, vec![]), event("a"), UnixMs(0)).unwrap();
+        let append = accepted(&org(None, vec![]), event("a"), UnixMs(0));
         assert!(append.webhooks.is_empty());
     }
 

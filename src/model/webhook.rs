@@ -1,14 +1,11 @@
 //! One configured destination of an org.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{
-    Authorization, EventPattern, EventType, Headers, Route, Secret, Signature, Target, UnixMs, WebhookId,
-};
+use super::{Authorization, EventPattern, Headers, Route, Secret, Signature, Target, UnixMs, WebhookId};
 
 /// The most attempts a webhook may ask for: bounds the history kept with a delivery.
 pub const ATTEMPTS_MAX: u32 = 100;
@@ -94,14 +91,6 @@ impl Webhook {
         }
     }
 
-    /// Whether an event of this type with these attributes is delivered here.
-    #[must_use]
-    pub fn wants(&self, event_type: &EventType, attributes: &BTreeMap<String, String>) -> bool {
-        self.enabled
-            && self.events.iter().any(|pattern| pattern.matches(event_type))
-            && self.matching.iter().all(|condition| condition.holds(attributes))
-    }
-
     /// The longest time that a failed attempt can make the next one wait.
     #[must_use]
     pub fn longest_wait(&self) -> Duration {
@@ -116,13 +105,6 @@ pub struct Condition {
     pub attribute: Box<str>,
     /// Any of these will do.
     pub values: Box<[Box<str>]>,
-}
-
-impl Condition {
-    fn holds(&self, attributes: &BTreeMap<String, String>) -> bool {
-        let given = attributes.get(&*self.attribute);
-        given.is_some_and(|given| self.values.iter().any(|value| **value == **given))
-    }
 }
 
 /// What a request asks for.

@@ -1,16 +1,18 @@
 //! Reading the configuration again: all of it is checked before any of it is put in force; on error nothing changes.
 
-use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use super::logs::LevelHandle;
 use super::notify;
 use crate::api::{App, Settings};
+use crate::catalogue::{Catalogue, Current};
 use crate::config::{Config, Sources};
 use crate::delivery::{Client, ClientSettings};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 6] = ["egress.", "intake.", "limits.", "log.level", "api.body_timeout", "shutdown.grace"];
+const LIVE: [&str; 7] =
+    ["egress.", "intake.", "catalogue.", "limits.", "log.level", "api.body_timeout", "shutdown.grace"];
 
 /// What a reload reads, and what it changes.
 pub struct Reloader {
@@ -18,6 +20,7 @@ pub struct Reloader {
     /// What the daemon started with.
     started_with: Config,
     grace: Mutex<Duration>,
+    catalogue: Current,
     client: Client,
     /// Connections that the client may keep: what the open files allow does not change.
     connections_kept: usize,
@@ -28,11 +31,17 @@ pub struct Reloader {
 
 impl Reloader {
     /// For a daemon started with `config`, which came from `sources`; `client` with the connections it may keep.
-    pub fn new(sources: Sources, config: Config, client: (Client, usize), level: LevelHandle) -> Reloader {
+    pub fn new(
+        sources: Sources,
+        config: Config,
+        catalogue: Current,
+        client: (Client, usize),
+        level: LevelHandle,
+    ) -> Reloader {
         let grace = Mutex::new(config.shutdown.grace);
         let (client, connections_kept) = client;
         let app = OnceLock::new();
-        Reloader { sources, started_with: config, grace, client, connections_kept, level, app }
+        Reloader { sources, started_with: config, grace, catalogue, client, connections_kept, level, app }
     }
 
     /// Whose settings change with a reload. The first one stays.
@@ -64,8 +73,11 @@ impl Reloader {
         let config = self.sources.load().map_err(|invalid| invalid.to_string())?;
         let mut settings = ClientSettings::try_from(&config).map_err(|error| error.to_string())?;
         settings.connections_kept = self.connections_kept;
+        let catalogue = Catalogue::load(&config.catalogue).map_err(|fault| fault.to_string())?;
+        let catalogue = Arc::new(catalogue);
         // The last step that can fail is the first that changes something.
         self.client.replace(settings).map_err(|error| error.to_string())?;
+        self.catalogue.set(catalogue.clone());
         self.level.set(config.log.level);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
         if let Some(app) = self.app.get().and_then(Weak::upgrade) {
@@ -73,7 +85,7 @@ impl Reloader {
                 // Shown beside what the store enforces, and that is as it was at the start.
                 max_deliveries: self.started_with.queue.max_deliveries,
                 max_bytes: self.started_with.queue.max_bytes,
-                ..Settings::from(&config)
+                ..Settings::of(&config, catalogue)
             });
         }
         for key in waiting_for_restart(&self.started_with, &config) {

@@ -15,6 +15,7 @@ use tracing::{debug, error, info, warn};
 use super::backoff;
 use super::budget::Budget;
 use super::plan::{End, Start};
+use crate::catalogue::Current;
 use crate::clock;
 use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
 use crate::model::{
@@ -31,6 +32,8 @@ pub(super) struct Context {
     pub queue: Queue,
     pub sender: Sender,
     pub budget: Budget,
+    /// Where a payload has the values of URLs.
+    pub catalogue: Current,
     /// Where the plan's time starts.
     pub epoch: Instant,
 }
@@ -163,10 +166,11 @@ impl Context {
             (Some(org), Target::Client { client, .. }) => org.clients.get(client).cloned(),
             _ => None,
         };
-        let addressed = match address(&delivery, &webhook, client.as_deref()) {
+        let catalogue = self.catalogue.get();
+        let addressed = match address(&delivery, &webhook, client.as_deref(), &catalogue) {
             Ok(addressed) => addressed.of(start.claim.org),
             Err(reason) => {
-                let variable = at_fault(&delivery, &webhook).map(str::to_owned);
+                let variable = at_fault(&delivery, &webhook, &catalogue).map(str::to_owned);
                 return Ok(Tried::Hopeless { label, reason, variable });
             }
         };

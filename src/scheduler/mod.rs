@@ -38,6 +38,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::catalogue::Current;
 use crate::clock;
 use crate::delivery::{Addressed, Client, Trial};
 use crate::model::{OrgNumber, Sequence, UnixMs};
@@ -48,17 +49,19 @@ use plan::Plan;
 use run::{Drain, Loop};
 
 /// What bounds the attempts in flight.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Attempts at once in the whole daemon; at least 1.
     pub max_in_flight: usize,
     /// Payload bytes of those attempts together; too little for one payload still lets one through.
     pub max_payload_bytes: u64,
+    /// Where a payload has the values of a URL's variables.
+    pub catalogue: Current,
 }
 
 impl Default for Settings {
     fn default() -> Settings {
-        Settings { max_in_flight: 4096, max_payload_bytes: 256 * 1024 * 1024 }
+        Settings { max_in_flight: 4096, max_payload_bytes: 256 * 1024 * 1024, catalogue: Current::default() }
     }
 }
 
@@ -125,7 +128,7 @@ impl Scheduler {
         let shared = Arc::new(Shared { plan, progress: AtomicU64::new(0), epoch });
         let budget = Budget::new(settings.max_payload_bytes);
         let (commands, received) = mpsc::unbounded_channel();
-        let context = Arc::new(Context { queue, sender, budget, epoch });
+        let context = Arc::new(Context { queue, sender, budget, catalogue: settings.catalogue, epoch });
         let for_trials = Arc::downgrade(&context);
         let run = Loop {
             shared: shared.clone(),

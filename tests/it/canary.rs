@@ -339,7 +339,13 @@ fn no_debug_print_shows_a_secret() {
         size: 1,
         payload: event.payload.clone(),
     };
-    let addressed = postrider::delivery::address(&delivery, &webhook, Some(&client)).unwrap();
+    let addressed = postrider::delivery::address(
+        &delivery,
+        &webhook,
+        Some(&client),
+        &postrider::catalogue::Catalogue::shipped(),
+    )
+    .unwrap();
     for text in [
         format!("{webhook:?} {webhook:#?}"),
         format!("{client:?} {client:#?}"),

@@ -12,7 +12,7 @@ use super::route::{RouteOut, read_route};
 use super::target::{TargetOut, check_variables, shown, target};
 use super::{Members, matching};
 use crate::api::problem::Problem;
-use crate::catalogue;
+use crate::catalogue::Catalogue;
 use crate::model::{
     EventPattern, HumanDuration, Method, PASSWORD_HEADER, RETRY_AFTER_MAX_DEFAULT, Route, Secret,
     TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, Target, UnixMs, Webhook, WebhookId, format_duration,
@@ -23,7 +23,12 @@ pub(super) const DESCRIPTION_MAX: usize = 1024;
 
 /// Reads the body of `PUT …/webhooks/{webhook}`. What is not given gets its default: a PUT replaces the whole webhook,
 /// its password included.
-pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> Result<Webhook, Problem> {
+pub(in crate::api) fn read_webhook(
+    id: WebhookId,
+    body: &[u8],
+    catalogue: &Catalogue,
+    now: UnixMs,
+) -> Result<Webhook, Problem> {
     const KNOWN: &[&str] = &[
         "url",
         "client",
@@ -50,7 +55,7 @@ pub(in crate::api) fn read_webhook(id: WebhookId, body: &[u8], now: UnixMs) -> R
     ];
     let members = Members::parse(body, KNOWN)?;
     let (target, events) = (target(&members)?, matching::events(&members)?);
-    check_variables(&target, &events, catalogue::shipped())?;
+    check_variables(&target, &events, catalogue)?;
     let route = read_route(&members)?;
     if matches!(target, Target::Client { .. }) {
         // Else whoever saves a webhook could have the client's secrets sent to a machine of his own.
@@ -197,7 +202,7 @@ mod tests {
     use crate::api::problem::Kind;
 
     fn read(body: &str) -> Result<Webhook, Problem> {
-        read_webhook("orders".parse().unwrap(), body.as_bytes(), UnixMs(0))
+        read_webhook("orders".parse().unwrap(), body.as_bytes(), &Catalogue::shipped(), UnixMs(0))
     }
 
     #[track_caller]

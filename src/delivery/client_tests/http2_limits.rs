@@ -63,7 +63,11 @@ async fn a_receiver_that_hangs_keeps_no_other_org_of_its_host_waiting() {
     let client = offering(&authority);
     let (delivery, webhook) =
         (delivery(1, "evt_1", b"{}"), webhook(&format!("https://localhost:{}/", receiver.address.port())));
-    let of = |org| address(&delivery, &webhook, None).unwrap().of(OrgNumber(org));
+    let of = |org| {
+        address(&delivery, &webhook, None, &crate::catalogue::Catalogue::shipped())
+            .unwrap()
+            .of(OrgNumber(org))
+    };
     let (hanging, other) = (of(1), of(2));
     let other = async {
         wait_until(|| receiver.connections() == 1).await;

@@ -196,7 +196,9 @@ async fn what_a_webhook_leaves_open_is_its_clients_then_the_daemons() {
     ] {
         let webhook = Webhook { route: own.map(Arc::new), ..webhook(&url(&receiver)) };
         let of_client = of_client.map(shared);
-        let addressed = address(&delivery, &webhook, of_client.as_ref()).unwrap();
+        let addressed =
+            address(&delivery, &webhook, of_client.as_ref(), &crate::catalogue::Catalogue::shipped())
+                .unwrap();
         let made = client.attempt(&addressed, 1).await.attempt;
         assert_eq!(made.error, error, "{made:?}");
         assert_eq!(seen.recv().await.unwrap(), came_from);

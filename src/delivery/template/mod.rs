@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use url::{Position, Url};
 
 use super::request::check_url;
-use crate::catalogue::{self, Catalogue};
+use crate::catalogue::Catalogue;
 use crate::model::{Client, DeadReason, Delivery, OrgNumber, Piece, Target, UrlTemplate, Webhook};
 
 /// The most bytes of a URL with its variables filled in: what common servers take.
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Addressed<'_> {
     }
 }
 
-/// Fills in the URL.
+/// Fills in the URL, from the event's attributes and from where the catalogue says that its payload has the values.
 ///
 /// # Errors
 /// Why the delivery can never be sent.
@@ -59,6 +59,7 @@ pub fn address<'a>(
     delivery: &'a Delivery,
     webhook: &'a Webhook,
     client: Option<&'a Client>,
+    catalogue: &Catalogue,
 ) -> Result<Addressed<'a>, DeadReason> {
     let (base, template) = match (&webhook.target, client) {
         (Target::Url(template), _) => ("", template),
@@ -70,7 +71,7 @@ pub fn address<'a>(
         Some(url) if base.is_empty() => Uri::try_from(url),
         Some(path) => Uri::try_from([base, path].concat()),
         None => {
-            let values = |name: &str| value(name, delivery, catalogue::shipped());
+            let values = |name: &str| value(name, delivery, catalogue);
             Uri::try_from(render(base, template, values)?)
         }
     };
@@ -81,8 +82,8 @@ pub fn address<'a>(
 /// The first variable of the webhook's URL that this delivery has no value for, or none that is text: for those who are
 /// told why there is no URL.
 #[must_use]
-pub fn at_fault<'w>(delivery: &Delivery, webhook: &'w Webhook) -> Option<&'w str> {
-    webhook.target.variables().find(|name| value(name, delivery, catalogue::shipped()).is_err())
+pub fn at_fault<'w>(delivery: &Delivery, webhook: &'w Webhook, catalogue: &Catalogue) -> Option<&'w str> {
+    webhook.target.variables().find(|name| value(name, delivery, catalogue).is_err())
 }
 
 /// A client's URL as it stands before a path.

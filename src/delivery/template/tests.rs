@@ -40,12 +40,14 @@ fn event(payload: &str, attributes: &[(&str, &str)]) -> Delivery {
 
 fn sent(url: &str, event: &Delivery) -> Result<String, DeadReason> {
     let webhook = hook(Target::Url(parsed(url)));
-    address(event, &webhook, None).map(|addressed| addressed.uri.to_string())
+    address(event, &webhook, None, &crate::catalogue::Catalogue::shipped())
+        .map(|addressed| addressed.uri.to_string())
 }
 
 fn sent_to(base_url: &str, path: &str, event: &Delivery) -> Result<String, DeadReason> {
     let webhook = hook(Target::Client { client: "jira".parse().unwrap(), path: parsed(path) });
-    address(event, &webhook, Some(&client(base_url))).map(|addressed| addressed.uri.to_string())
+    address(event, &webhook, Some(&client(base_url)), &crate::catalogue::Catalogue::shipped())
+        .map(|addressed| addressed.uri.to_string())
 }
 
 #[test]
@@ -73,7 +75,10 @@ fn a_path_follows_its_clients_url() {
         assert_eq!(sent_to(base, path, &event).unwrap(), url);
     }
     let webhook = hook(Target::Client { client: "jira".parse().unwrap(), path: parsed("/x") });
-    assert_eq!(address(&event, &webhook, None).unwrap_err(), DeadReason::WebhookDeleted);
+    assert_eq!(
+        address(&event, &webhook, None, &crate::catalogue::Catalogue::shipped()).unwrap_err(),
+        DeadReason::WebhookDeleted
+    );
 }
 
 #[test]
@@ -125,7 +130,10 @@ fn without_a_value_there_is_no_url() {
 #[test]
 fn the_variable_at_fault_can_be_named() {
     let webhook = hook(Target::Url(parsed("https://a.example/{eventId}/{typeKey}/{seat}")));
-    let fault = |payload: &str| at_fault(&event(payload, &[("seat", "1")]), &webhook).map(str::to_owned);
+    let fault = |payload: &str| {
+        at_fault(&event(payload, &[("seat", "1")]), &webhook, &crate::catalogue::Catalogue::shipped())
+            .map(str::to_owned)
+    };
     assert_eq!(fault(r#"{"id":7}"#).as_deref(), Some("typeKey"));
     assert_eq!(fault(r#"{"id":"\ud800"}"#).as_deref(), Some("eventId"));
     assert_eq!(fault(r#"{"id":"..","eventType":{"key":"VAC"}}"#), None);

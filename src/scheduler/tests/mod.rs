@@ -191,7 +191,7 @@ impl Rig {
     async fn new(settings: Settings, rule: impl FnMut(&Seen) -> Answer + Send + 'static) -> Rig {
         let dir = TempDir::new().unwrap();
         let script = Script::new(rule);
-        let (queue, scheduler) = open(&dir, &script, settings).await;
+        let (queue, scheduler) = open(&dir, &script, settings.clone()).await;
         Rig { dir, queue, scheduler, script, settings }
     }
 
@@ -201,7 +201,7 @@ impl Rig {
         held(self.queue.close()).await;
         drop(self.queue);
         self.script = Script::new(rule);
-        let (queue, scheduler) = open(&self.dir, &self.script, self.settings).await;
+        let (queue, scheduler) = open(&self.dir, &self.script, self.settings.clone()).await;
         Rig { queue, scheduler, ..self }
     }
 

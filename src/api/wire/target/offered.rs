@@ -56,7 +56,6 @@ fn braced(names: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::shipped;
     use crate::model::UrlTemplate;
 
     fn check(path: &str, events: &[&str]) -> Result<(), String> {
@@ -64,7 +63,8 @@ mod tests {
         let targets =
             [Target::Client { client: "jira".parse().unwrap(), path: path.clone() }, Target::Url(path)];
         let events: Vec<EventPattern> = events.iter().map(|pattern| pattern.parse().unwrap()).collect();
-        let [by_client, by_url] = targets.map(|target| check_variables(&target, &events, shipped()));
+        let [by_client, by_url] =
+            targets.map(|target| check_variables(&target, &events, &Catalogue::shipped()));
         if let (Err(by_client), Err(by_url)) = (&by_client, &by_url) {
             assert_eq!(by_client.field.as_deref(), Some("/path"));
             assert_eq!(by_url.field.as_deref(), Some("/url"));
