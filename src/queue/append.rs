@@ -1,4 +1,4 @@
-//! Appending: an event's deliveries, all or none.
+//! Appending: an event's deliveries, all or none. The events of a change are in `change.rs`.
 //!
 //! Order of writes: chunks, deliveries, the seen id, and at the end of the batch the state record whose next sequence
 //! is the commit point. A delivery knows the seen id it came with, so what a crash leaves beyond the commit point is
@@ -8,9 +8,9 @@
 use super::key::{self, InQueue, KeyHash};
 use super::record::{Body, DeliveryRecord, SeenRecord};
 use super::seal::Sealer;
-use super::store::{INLINE_BYTES_MAX, Trouble};
+use super::store::{INLINE_BYTES_MAX, Store, Trouble};
 use super::writer::{Applied, Writer};
-use super::{Append, Appended, Refused};
+use super::{Append, Appended, Org, Refused};
 use crate::model::{Event, Head, OrgNumber, Sequence, UnixMs};
 
 /// How long a given event id is remembered.
@@ -36,25 +36,17 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
         return Ok(Err(Refused::UnknownOrg));
     }
     if let Some((id, content)) = &seen
-        && let Some(before) = find_seen(writer, number, id, accepted_at)?
+        && let Some(before) = find_seen(&writer.store, number, id, accepted_at)?
     {
         return Ok(answer_again(&event, &before, content));
     }
     let size = event.payload.len() as u64;
     let count = u32::try_from(webhooks.len()).unwrap_or(u32::MAX);
     let deliveries = u64::from(count);
-    if writer.disk_is_full(size * deliveries.max(1)) {
-        return Ok(Err(Refused::DiskFull));
-    }
-    let limits = writer.limits;
-    let queue = writer.queue_mut(number)?;
-    let (depth, bytes) = (queue.depth(), queue.bytes);
-    let max_deliveries = org.settings.max_deliveries.unwrap_or(limits.max_deliveries);
-    let max_bytes = org.settings.max_bytes.unwrap_or(limits.max_bytes);
-    if deliveries > 0 && (depth + deliveries > max_deliveries || bytes + size * deliveries > max_bytes) {
-        return Ok(Err(Refused::QueueFull { deliveries: depth, bytes }));
-    }
-    let (first, bytes_total) = (queue.next, queue.bytes_total);
+    let (first, bytes_total) = match room(writer, &org, deliveries, size * deliveries, size)? {
+        Ok(place) => place,
+        Err(refused) => return Ok(Err(refused)),
+    };
     let day = day_of(accepted_at);
     let record = DeliveryRecord {
         event_id: event.id.as_str().to_owned(),
@@ -64,7 +56,7 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
         accepted_at_ms: accepted_at.0,
         size,
         bytes_before: bytes_total,
-        alone: false,
+        alone: true,
         seen: seen.map(|(id, _)| (day, id)),
         body: Body::Inline(Vec::new()),
     };
@@ -82,7 +74,32 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
     }))
 }
 
-/// Writes the deliveries of one event from `first` on and counts them in; the state record follows with the batch.
+/// Whether there is room for this many deliveries with `bytes` of payloads in the org's queue, and for what is written of
+/// them on the disk: `bytes`, or `bytes_at_least` where nothing is queued. Answers the sequence of the first and what the
+/// org's payload bytes come to before it.
+pub(super) fn room(
+    writer: &mut Writer,
+    org: &Org,
+    deliveries: u64,
+    bytes: u64,
+    bytes_at_least: u64,
+) -> Applied<(Sequence, u64)> {
+    if writer.disk_is_full(bytes.max(bytes_at_least)) {
+        return Ok(Err(Refused::DiskFull));
+    }
+    let limits = writer.limits;
+    let queue = writer.queue_mut(org.number)?;
+    let (waiting, waiting_bytes) = (queue.depth(), queue.bytes);
+    let max_deliveries = org.settings.max_deliveries.unwrap_or(limits.max_deliveries);
+    let max_bytes = org.settings.max_bytes.unwrap_or(limits.max_bytes);
+    if deliveries > 0 && (waiting + deliveries > max_deliveries || waiting_bytes + bytes > max_bytes) {
+        return Ok(Err(Refused::QueueFull { deliveries: waiting, bytes: waiting_bytes }));
+    }
+    Ok(Ok((queue.next, queue.bytes_total)))
+}
+
+/// Writes the deliveries of one event from `first` on and counts them in; the state record follows with the batch, unless
+/// there is one delivery that may be `alone`, and is.
 pub(super) fn put_deliveries(
     writer: &mut Writer,
     org: OrgNumber,
@@ -101,7 +118,7 @@ pub(super) fn put_deliveries(
         let parts = tree.put_chunks(payload, |part| key::of_part(InQueue::Chunk as u8, org, first, part))?;
         Body::Chunks { at: first.0, last, parts }
     };
-    record.alone = last == first.0 && matches!(record.body, Body::Inline(_));
+    record.alone &= last == first.0 && matches!(record.body, Body::Inline(_));
     let mut sequence = first;
     for webhook in webhooks {
         record.webhook.clone_from(webhook);
@@ -130,7 +147,7 @@ pub(super) fn seen_record(
     deliveries: u32,
 ) -> SeenRecord {
     let first_sequence = first.map(|sequence| sequence.0);
-    SeenRecord { accepted_at_ms: accepted_at.0, content, first_sequence, deliveries }
+    SeenRecord { accepted_at_ms: accepted_at.0, content, first_sequence, deliveries, fired: None }
 }
 
 /// The hash of what an id stands for: the same id with other content is refused.
@@ -145,13 +162,13 @@ pub(super) fn content_hash<'a>(
 }
 
 /// An id accepted within the last day, under today's or yesterday's key.
-fn find_seen(
-    writer: &Writer,
+pub(super) fn find_seen(
+    store: &Store,
     org: OrgNumber,
     id: &KeyHash,
     now: UnixMs,
 ) -> Result<Option<SeenRecord>, Trouble> {
-    let Some(tree) = writer.store.queue(org) else { return Ok(None) };
+    let Some(tree) = store.queue(org) else { return Ok(None) };
     let today = day_of(now);
     for day in [today, today.wrapping_sub(1)] {
         if let Some(record) = tree.get::<SeenRecord>(&key::seen(org, day, id))?

@@ -6,7 +6,7 @@
 //!   2 | org u32 | sequence u64               delivery
 //!   3 | org u32 | sequence u64 | part u32    chunk of a payload, under the sequence of its event's first delivery
 //!   4 | org u32 | sequence u64 | number u32  attempt of the head
-//!   5 | org u32 | day u32 | hash [u8; 16]    seen event id, by the day it was accepted
+//!   5 | org u32 | day u32 | hash [u8; 16]    seen id of an event or of a change (hashed apart), by the day it was accepted
 //! dead
 //!   1 | org u32 | sequence u64               dead letter
 //!   2 | died_at u64 | org u32 | sequence u64 the same in order of death; no value

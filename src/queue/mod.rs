@@ -7,8 +7,8 @@
 //! **How.** One committer thread applies changes in batches and flushes once for each (`committer.rs`, `writer.rs`).
 //! sled recovers a prefix of its log, so writes are ordered such that every prefix is a valid state: what is referred
 //! to before what refers to it; a removal of the reference before what it referred to; the org's state record, whose
-//! next sequence is the commit point of its appends, last. (An append that is one record needs none; the state follows
-//! before that record is removed.) There are no transactions and no batches of sled's: both
+//! next sequence is the commit point of its appends, last. (An event that is one record needs none; the state follows
+//! before that record is removed. The events of a change always have it: they count together or not at all.) There are no transactions and no batches of sled's: both
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
@@ -25,12 +25,14 @@
 //! **After a failed write** the store is poisoned: every verb refuses, [`Queue::health`] says why, and only a new process
 //! may open it again. An fsync is never retried: the kernel may have dropped the pages that failed.
 //!
-//! **Format versions.** 1: the first. 2: this one; webhooks have many more settings, there are clients, a head can be
-//! held, and the version is bound to the record. Records of format 1 are read as they are and written anew in format 2.
+//! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
+//! version is bound to the record. 3: this one; changes are remembered by their ids. Records of earlier formats are read
+//! as they are and written anew in this one.
 
 mod append;
 pub mod bare;
 mod by_name;
+mod change;
 mod committer;
 mod directory;
 mod durable;
@@ -59,6 +61,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use by_name::{ByName, Clients, Named, Webhooks};
+pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
 pub use verbs::Queue;
 

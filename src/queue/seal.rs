@@ -17,7 +17,7 @@ use sha2::Sha256;
 use super::{MasterKey, key::KeyHash};
 
 /// The version of every record's outer layout and of what is inside; raised with any change to `record`.
-pub(super) const FORMAT_VERSION: u8 = 2;
+pub(super) const FORMAT_VERSION: u8 = 3;
 /// What sealing adds to a value, in bytes.
 pub(super) const OVERHEAD: usize = HEADER + TAG;
 
@@ -71,16 +71,28 @@ impl Sealer {
         size_hint: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
     ) -> Result<Vec<u8>, Unreadable> {
+        self.seal_in(FORMAT_VERSION, tree, key, size_hint, write)
+    }
+
+    /// The same in another format than the newest, as tests of earlier ones need it.
+    pub(super) fn seal_in(
+        &self,
+        version: u8,
+        tree: &[u8],
+        key: &[u8],
+        size_hint: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<Vec<u8>, Unreadable> {
         let nonce = Nonce::<XChaCha20Poly1305>::from(random_nonce());
         let mut sealed = Vec::with_capacity(size_hint + OVERHEAD);
-        sealed.push(FORMAT_VERSION);
+        sealed.push(version);
         sealed.extend_from_slice(&self.key_id);
         sealed.extend_from_slice(&nonce);
         write(&mut sealed)?;
         let (_, body) = sealed.split_at_mut(HEADER);
         let tag = self
             .cipher
-            .encrypt_inout_detached(&nonce, place(FORMAT_VERSION, tree, key).bytes(), body.into())
+            .encrypt_inout_detached(&nonce, place(version, tree, key).bytes(), body.into())
             .map_err(|_| Unreadable::Forged)?;
         sealed.extend_from_slice(&tag);
         Ok(sealed)

@@ -222,7 +222,7 @@ pub(super) fn set_pause(writer: &mut Writer, org: &OrgId, pause: Option<Pause>) 
 }
 
 /// Appends a dead letter to its org's queue, fresh. The state record names it, so that a crash before its removal does
-/// not make it come twice. `false` if it, or its org, is gone.
+/// not make it come twice, and nothing of it counts before that. `false` if it, or its org, is gone.
 pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
     let store = writer.store.clone();
     let place = key::of_sequence(InDead::Letter as u8, id.org, id.sequence);
@@ -235,7 +235,8 @@ pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trou
     let Ok(payload) = super::read::dead_payload(&store, id, &mut letter.delivery)? else { return Ok(false) };
     let queue = writer.queue_mut(id.org)?;
     let first = queue.next;
-    let record = DeliveryRecord { bytes_before: queue.bytes_total, seen: None, ..letter.delivery };
+    let record =
+        DeliveryRecord { bytes_before: queue.bytes_total, alone: false, seen: None, ..letter.delivery };
     let webhook = record.webhook.clone();
     super::append::put_deliveries(writer, id.org, first, record, &[webhook], &payload)?;
     writer.queue_mut(id.org)?.last_revived = Some(id.sequence);

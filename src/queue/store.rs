@@ -117,6 +117,13 @@ impl SealedTree {
         self.put_written(key, PUT_BYTES_HINT, |buffer| record::encode(value, buffer))
     }
 
+    /// Writes a record as format `version` did.
+    #[cfg(test)]
+    pub(super) fn put_in(&self, version: u8, key: &[u8], value: &impl Encode) {
+        let write = |buffer: &mut Vec<u8>| record::encode(value, buffer);
+        self.tree.insert(key, self.sealer.seal_in(version, &self.name, key, 0, write).unwrap()).unwrap();
+    }
+
     fn put_written(
         &self,
         key: &[u8],
@@ -129,6 +136,8 @@ impl SealedTree {
             let tree = String::from_utf8_lossy(&self.name).into_owned();
             return Err(Trouble::TooLarge { tree, bytes: sealed.len() });
         }
+        #[cfg(test)]
+        super::tests::cuts::before_write()?;
         self.tree.insert(key, sealed)?;
         Ok(())
     }

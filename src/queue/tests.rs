@@ -9,6 +9,11 @@ use proptest::test_runner::FileFailurePersistence;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
+
+mod changes;
+pub(super) mod cuts;
+mod opening;
+
 use crate::model::{FailReason, OrgSettings, Target, UrlTemplate, Webhook};
 
 fn options(dir: &Path) -> StoreOptions {
@@ -77,6 +82,21 @@ struct OrgModel {
     paused: bool,
 }
 
+impl OrgModel {
+    /// The deliveries of an event, at the end.
+    fn push(&mut self, append: &Append) {
+        for webhook in &append.webhooks {
+            self.queue.push_back(Item {
+                sequence: self.next,
+                id: append.event.id.as_str().to_owned(),
+                payload: append.event.payload.to_vec(),
+                webhook: webhook.as_str().to_owned(),
+            });
+            self.next += 1;
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq)]
 struct Item {
     sequence: u64,
@@ -89,6 +109,7 @@ struct Item {
 enum Action {
     Append { org: usize, size: usize, webhooks: usize },
     AppendAgain { org: usize },
+    Change { org: usize, events: Vec<(usize, usize)>, given: bool },
     Done { org: usize },
     Defer { org: usize },
     Bury { org: usize },
@@ -105,10 +126,13 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let org = 0..ORGS.len();
     // Sizes on both sides of what lies in the record, and beyond one chunk.
     let size = prop_oneof![6 => 2usize..2000, 1 => 16_380usize..16_390, 1 => 49_000usize..150_000];
+    let fired = proptest::collection::vec((size.clone(), 0usize..4), 0..4);
     // Appends outweigh the rest so that queues grow; reopening is rare, since it takes longest.
     let action = prop_oneof![
         8 => (org.clone(), size, 0usize..4).prop_map(|(org, size, webhooks)| Action::Append { org, size, webhooks }),
         1 => org.clone().prop_map(|org| Action::AppendAgain { org }),
+        3 => (org.clone(), fired, any::<bool>())
+            .prop_map(|(org, events, given)| Action::Change { org, events, given }),
         5 => org.clone().prop_map(|org| Action::Done { org }),
         3 => org.clone().prop_map(|org| Action::Defer { org }),
         2 => org.clone().prop_map(|org| Action::Bury { org }),
@@ -160,6 +184,7 @@ impl Pair {
         match action {
             Action::Append { org, size, webhooks } => self.append(org, size, webhooks).await,
             Action::AppendAgain { org } => self.append_again(org).await,
+            Action::Change { org, events, given } => self.change(org, &events, given).await,
             Action::Done { org } => {
                 let Some(claim) = self.claim(org) else { return };
                 let delivery = self.queue().load(claim).await.unwrap().unwrap();
@@ -231,37 +256,32 @@ impl Pair {
     }
 
     async fn append(&mut self, org: usize, size: usize, webhooks: usize) {
-        self.events += 1;
-        let id = format!("evt_{}", self.events);
-        let payload: Vec<u8> =
-            (0..size).map(|at| u8::try_from((at * 31 + self.events) % 251).unwrap()).collect();
-        let names: Vec<String> = (0..webhooks).map(|n| format!("w{n}")).collect();
-        let append = Append {
-            org: self.org(org),
-            event: event(&id, true, payload.clone()),
-            webhooks: names.iter().map(|name| name.parse().unwrap()).collect(),
-            accepted_at: clock(),
-        };
+        let append = self.event_of("evt", org, size, webhooks);
         let first = self.orgs[org].next;
         let answer = self.queue().append(vec![append.clone()]).await.remove(0).unwrap();
         assert_eq!(answer.sequence, (webhooks > 0).then_some(Sequence(first)));
-        let again = self.queue().append(vec![append]).await.remove(0).unwrap();
+        let again = self.queue().append(vec![append.clone()]).await.remove(0).unwrap();
         assert_eq!(again, Appended { duplicate: true, ..answer });
-        for webhook in names {
-            let model = &mut self.orgs[org];
-            model.queue.push_back(Item {
-                sequence: model.next,
-                id: id.clone(),
-                payload: payload.clone(),
-                webhook,
-            });
-            model.next += 1;
+        self.orgs[org].push(&append);
+    }
+
+    /// A fresh event for the first so many webhooks.
+    fn event_of(&mut self, prefix: &str, org: usize, size: usize, webhooks: usize) -> Append {
+        self.events += 1;
+        let payload = (0..size).map(|at| u8::try_from((at * 31 + self.events) % 251).unwrap()).collect();
+        Append {
+            org: self.org(org),
+            event: event(&format!("{prefix}_{}", self.events), true, payload),
+            webhooks: (0..webhooks).map(|n| format!("w{n}").parse().unwrap()).collect(),
+            accepted_at: clock(),
         }
     }
 
     /// The last event's id with other content, in an org that has seen it or not.
     async fn append_again(&mut self, org: usize) {
-        let seen_here = self.orgs[org].queue.back().map(|item| item.id.clone());
+        // Events of changes are not remembered by ids of their own.
+        let by_itself = |item: &&Item| item.id.starts_with("evt_");
+        let seen_here = self.orgs[org].queue.iter().rfind(by_itself).map(|item| item.id.clone());
         let Some(id) = seen_here else { return };
         let append = Append {
             org: self.org(org),
@@ -343,71 +363,4 @@ proptest! {
             pair.check().await;
         });
     }
-}
-
-#[test]
-fn what_does_not_fit_a_record_is_refused_and_harms_nothing() {
-    runtime().block_on(async {
-        let mut pair = Pair::new().await;
-        let mut append = Append {
-            org: pair.org(0),
-            event: event("evt_1", true, b"{}".to_vec()),
-            webhooks: vec!["w0".parse().unwrap()],
-            accepted_at: clock(),
-        };
-        append.event.attributes.insert("long".to_owned(), "x".repeat(64 << 10));
-        let answers = pair.queue().append(vec![append]).await;
-        assert!(matches!(answers[..], [Err(Refused::TooLarge(_))]), "{answers:?}");
-        pair.append(0, 100, 2).await;
-        pair.check().await;
-        pair.reopen().await;
-        pair.check().await;
-    });
-}
-
-#[test]
-fn a_wrong_key_a_second_opener_and_a_foreign_directory_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let (queue, notices) = Queue::open(&options(dir.path())).unwrap();
-    let second = Queue::open(&options(dir.path())).unwrap_err().to_string();
-    assert!(second.contains(&format!("process {}", std::process::id())), "{second}");
-    runtime().block_on(queue.close());
-    drop((queue, notices));
-
-    let marker = std::fs::read(dir.path().join("store/FORMAT")).unwrap();
-    let wrong = StoreOptions { key: MasterKey([8; 32]), ..options(dir.path()) };
-    let error = Queue::open(&wrong).unwrap_err().to_string();
-    assert!(error.contains("--key-file"), "{error}");
-
-    let newer = String::from_utf8(marker).unwrap().replace("format 2", "format 9");
-    std::fs::write(dir.path().join("store/FORMAT"), newer).unwrap();
-    let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
-    assert!(error.contains("newer postrider"), "{error}");
-
-    let foreign = tempfile::tempdir().unwrap();
-    std::fs::write(foreign.path().join("PG_VERSION"), "15").unwrap();
-    let error = Queue::open(&options(foreign.path())).unwrap_err().to_string();
-    assert!(error.contains("PG_VERSION"), "{error}");
-    assert!(!foreign.path().join("store").exists());
-}
-
-#[test]
-fn a_store_whose_files_are_gone_is_never_started_empty() {
-    let dir = tempfile::tempdir().unwrap();
-    let (queue, notices) = Queue::open(&options(dir.path())).unwrap();
-    runtime().block_on(queue.close());
-    drop((queue, notices));
-    std::fs::remove_file(dir.path().join("store/db")).unwrap();
-    let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
-    assert!(error.contains("db is missing"), "{error}");
-}
-
-#[test]
-fn a_torn_snapshot_does_not_keep_the_store_from_opening() {
-    let dir = tempfile::tempdir().unwrap();
-    let (queue, notices) = Queue::open(&options(dir.path())).unwrap();
-    runtime().block_on(queue.close());
-    drop((queue, notices));
-    std::fs::write(dir.path().join("store/snap.00000000FFFFFFFF.generating"), b"torn").unwrap();
-    Queue::open(&options(dir.path())).unwrap();
 }

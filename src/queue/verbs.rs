@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::append::{self, Prepared};
 use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
 use super::read::{self, Loaded, Window};
+use super::seal::Sealer;
 use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
@@ -88,7 +89,7 @@ impl Queue {
     }
 
     /// Has the committer apply a change, and answers once it is durable.
-    async fn commit<T: Send + 'static>(
+    pub(super) async fn commit<T: Send + 'static>(
         &self,
         bytes: usize,
         change: impl FnOnce(&mut Writer) -> Applied<T> + Send + 'static,
@@ -133,6 +134,19 @@ impl Queue {
             }
             Err(error) => Err(Refused::Unavailable(format!("a reader ended early: {error}"))),
         }
+    }
+
+    /// The same for other parts of this room.
+    pub(super) async fn read_store<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Store) -> Result<T, Trouble> + Send + 'static,
+    ) -> Result<T, Refused> {
+        self.read(move |shared| look(&shared.store)).await
+    }
+
+    /// What names and contents are hashed with.
+    pub(super) fn sealer(&self) -> &Sealer {
+        &self.shared.store.sealer
     }
 
     /// Orgs, clients and webhooks in force.

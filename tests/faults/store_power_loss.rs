@@ -17,12 +17,12 @@ use std::time::Duration;
 use postrider::model::{
     Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Target, UnixMs, UrlTemplate, Webhook,
 };
-use postrider::queue::{Append, Claim, MasterKey, Org, Queue, Refused, StoreOptions};
+use postrider::queue::{Append, AppendChange, Claim, MasterKey, Org, Queue, Refused, StoreOptions};
 
 use crate::lossyfs::{Faults, LossyFs};
 use crate::rig::cut::{Cut, Report};
 use crate::rig::daemon::wait_until;
-use crate::rig::ledger::{Ledger, Request};
+use crate::rig::ledger::{Ledger, Request, event_of_change};
 use crate::rig::load;
 use crate::rig::receiver::{ATTEMPTS, SharedLedger, lock, planned};
 use crate::rig::{alone, inspect, number_from_env};
@@ -31,6 +31,9 @@ use crate::rig::{alone, inspect, number_from_env};
 const STATES_PER_STORE: u64 = 50;
 /// Appends wait while an org has this many deliveries waiting.
 const BACKLOG_MAX: u64 = 50;
+
+/// When everything happens.
+const AT: UnixMs = UnixMs(1_700_000_000_000);
 
 /// Where the host finds the data directory.
 const DATA: &str = "POSTRIDER_TEST_HOST_DATA";
@@ -59,17 +62,16 @@ impl World {
     /// The org, made if it is not there yet.
     async fn org(&self, name: &str) -> Arc<Org> {
         let id: OrgId = name.parse().expect("a name");
-        let at = UnixMs(1_700_000_000_000);
         let settings = OrgSettings {
             plan: None,
             description: String::new(),
             max_deliveries: None,
             max_bytes: None,
-            created_at: at,
-            updated_at: at,
+            created_at: AT,
+            updated_at: AT,
         };
         let target = Target::Url(UrlTemplate::fixed("https://example.com/"));
-        let webhook = Webhook::new("one".parse().expect("a name"), target, at);
+        let webhook = Webhook::new("one".parse().expect("a name"), target, AT);
         if self.queue.directory().org(&id).is_none() {
             self.queue.put_org(id.clone(), settings).await.expect("an org");
             self.queue.put_webhook(&id, webhook).await.expect("a webhook");
@@ -77,7 +79,7 @@ impl World {
         self.queue.directory().org(&id).expect("the org")
     }
 
-    /// Appends one to ten events at a time.
+    /// Appends one to ten events at a time, or a change of two to five.
     async fn produce(self, name: &'static str) -> Result<Infallible, Refused> {
         let org = self.org(name).await;
         loop {
@@ -85,24 +87,35 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
-            let events = (0..fastrand::usize(1..10)).map(|_| {
-                let id = format!("{name}-{}", self.next.fetch_add(1, Ordering::SeqCst));
-                let event = Event {
-                    payload: load::payload_of(&id).into(),
-                    id: id.parse().expect("an id"),
-                    event_type: "order.created".parse().expect("a type"),
-                    id_given: true,
-                    attributes: std::collections::BTreeMap::default(),
-                };
-                let webhooks = vec!["one".parse().expect("a name")];
-                Append { org: Arc::clone(&org), event, webhooks, accepted_at: UnixMs(1_700_000_000_000) }
-            });
+            if fastrand::u32(..4) == 0 {
+                self.change(name, &org).await?;
+                continue;
+            }
+            let events = (0..fastrand::usize(1..10)).map(|_| append(&org, self.next_id(name)));
             for appended in self.queue.append(events.collect()).await {
                 let appended = appended?;
                 let sequence = appended.sequence.expect("a delivery").0;
                 self.tell(&format!("@ack {name} {} {sequence} {}", appended.id, appended.deliveries));
             }
         }
+    }
+
+    /// Appends a change. Every other one is given an id: then its seen id is written too.
+    async fn change(&self, name: &str, org: &Arc<Org>) -> Result<(), Refused> {
+        let (id, count) = (self.next_id(name), fastrand::usize(2..6));
+        let events = (1..=count).map(|number| append(org, event_of_change(&id, number, count))).collect();
+        let key = fastrand::bool().then(|| self.queue.change_key(&id.parse().expect("an id"), &[]));
+        let change = AppendChange { org: Arc::clone(org), key, events, accepted_at: AT };
+        for event in self.queue.append_change(change).await?.events {
+            let sequence = event.sequence.expect("a delivery").0;
+            self.tell(&format!("@ack {name} {} {sequence} {}", event.id, event.deliveries));
+        }
+        Ok(())
+    }
+
+    /// An id that no other event or change has.
+    fn next_id(&self, name: &str) -> String {
+        format!("{name}-{}", self.next.fetch_add(1, Ordering::SeqCst))
     }
 
     /// Plays scheduler and receiver: loads the head, decides as the receiver would, settles.
@@ -119,10 +132,9 @@ impl World {
             let number = head.attempts + 1;
             let status = planned(&event, "one", number as usize);
             self.tell(&format!("@request {name} {event} {} {status} {number}", head.sequence));
-            let at = UnixMs(1_700_000_000_000);
             let attempt = Attempt {
                 number,
-                at,
+                at: AT,
                 duration_ms: 1,
                 status: Some(status),
                 error: Some(FailReason::Status),
@@ -132,12 +144,25 @@ impl World {
             if status == 200 {
                 self.queue.done(claim, delivery.size).await?;
             } else if number as usize >= ATTEMPTS {
-                self.queue.bury(claim, Some(attempt), DeadReason::AttemptsExhausted, at).await?;
+                self.queue.bury(claim, Some(attempt), DeadReason::AttemptsExhausted, AT).await?;
             } else {
-                self.queue.defer(claim, attempt, at).await?;
+                self.queue.defer(claim, attempt, AT).await?;
             }
         }
     }
+}
+
+/// An event for the one webhook.
+fn append(org: &Arc<Org>, id: impl AsRef<str>) -> Append {
+    let event = Event {
+        payload: load::payload_of(id.as_ref()).into(),
+        id: id.as_ref().parse().expect("an id"),
+        event_type: "order.created".parse().expect("a type"),
+        id_given: true,
+        attributes: std::collections::BTreeMap::default(),
+    };
+    let webhooks = vec!["one".parse().expect("a name")];
+    Append { org: Arc::clone(org), event, webhooks, accepted_at: AT }
 }
 
 /// Not a test: what the other process runs. Ends when it is killed, or when the first verb is refused.

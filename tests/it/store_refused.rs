@@ -107,10 +107,10 @@ fn store_refused_if_a_newer_version_wrote_it() {
     let site = stopped_store();
     let marker = site.data_dir().join("store/FORMAT");
     let text = std::fs::read_to_string(&marker).unwrap();
-    let newer = text.replace("format 2", "format 3");
+    let newer = text.replace("format 3", "format 4");
     assert_ne!(text, newer);
     std::fs::write(&marker, newer).unwrap();
-    check_refused(&site, &["newer", "format 3"], |_| {});
+    check_refused(&site, &["newer", "format 4"], |_| {});
 }
 
 #[test]

@@ -43,7 +43,8 @@ pub(super) struct DeliveryRecord {
     pub bytes_before: u64,
     /// The event's only delivery, with its payload inside: it needs no commit point but itself.
     pub alone: bool,
-    /// Hash of the given event id, under which it is remembered; absent if the id was made here.
+    /// Day and hash under which the given id, of the event or of the change that fired it, is remembered; absent if the
+    /// id was made here.
     pub seen: Option<(u32, [u8; 16])>,
     pub body: Body,
 }
@@ -117,13 +118,42 @@ pub(super) struct AttemptRecord {
     pub excerpt: String,
 }
 
-/// An event id that was given and accepted, and what was answered.
+/// An id that was given and accepted, of an event or of a change, and what was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct SeenRecord {
     pub accepted_at_ms: i64,
     pub content: [u8; 16],
+    /// Of the first delivery, whichever event it is of.
+    pub first_sequence: Option<u64>,
+    /// Of all events together.
+    pub deliveries: u32,
+    /// The events of a change; absent for an event.
+    pub fired: Option<Vec<FiredRecord>>,
+}
+
+/// An event that a change fired.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct FiredRecord {
+    pub id: String,
+    pub event_type: String,
     pub first_sequence: Option<u64>,
     pub deliveries: u32,
+}
+
+/// Of formats 1 and 2: there were no changes.
+#[derive(Debug, Encode, Decode)]
+pub(super) struct SeenRecord2 {
+    pub accepted_at_ms: i64,
+    pub content: [u8; 16],
+    pub first_sequence: Option<u64>,
+    pub deliveries: u32,
+}
+
+impl From<SeenRecord2> for SeenRecord {
+    fn from(record: SeenRecord2) -> SeenRecord {
+        let SeenRecord2 { accepted_at_ms, content, first_sequence, deliveries } = record;
+        SeenRecord { accepted_at_ms, content, first_sequence, deliveries, fired: None }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -162,21 +192,17 @@ macro_rules! unchanged {
     };
 }
 
-unchanged!(
-    u32,
-    u64,
-    DeliveryRecord,
-    AttemptRecord,
-    SeenRecord,
-    DeadRecord,
-    OrgRecord,
-    ClientRecord,
-    QuarantineRecord
-);
+unchanged!(u32, u64, DeliveryRecord, AttemptRecord, DeadRecord, OrgRecord, ClientRecord, QuarantineRecord);
 
 impl Record for StateRecord {
     fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
         if version == 1 { decode::<StateRecord1>(bytes).map(Into::into) } else { decode(bytes) }
+    }
+}
+
+impl Record for SeenRecord {
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        if version <= 2 { decode::<SeenRecord2>(bytes).map(Into::into) } else { decode(bytes) }
     }
 }
 
@@ -187,6 +213,13 @@ fn layout() -> impl bincode::config::Config {
 /// Appends the record's bytes.
 pub(super) fn encode(record: &impl Encode, buffer: &mut Vec<u8>) -> Result<(), Unreadable> {
     bincode::encode_into_std_write(record, buffer, layout()).map(drop).map_err(|_| Unreadable::Garbled)
+}
+
+/// How many bytes [`encode`] appends.
+pub(super) fn encoded_len(record: &impl Encode) -> Result<usize, Unreadable> {
+    let mut counted = bincode::enc::EncoderImpl::new(bincode::enc::write::SizeWriter::default(), layout());
+    record.encode(&mut counted).map_err(|_| Unreadable::Garbled)?;
+    Ok(counted.into_writer().bytes_written)
 }
 
 /// Reads a record; all bytes must belong to it.
@@ -261,7 +294,7 @@ mod tests {
         bytes
     }
 
-    /// The bytes of a state record as format 2 writes them, and as format 1 did: a change here is a change of the format.
+    /// The bytes of a state record as it is written from format 2 on, and as format 1 did: a change here is a change of the format.
     #[test]
     fn state_record_keeps_its_bytes() {
         let record = StateRecord {
@@ -287,6 +320,50 @@ mod tests {
         assert_eq!(bytes, golden);
         assert_eq!(StateRecord::read(2, &bytes), Ok(record.clone()));
         assert_eq!(StateRecord::read(1, &old), Ok(record));
+    }
+
+    /// The same of a seen id: until format 2 there were events only.
+    #[test]
+    fn seen_record_keeps_its_bytes() {
+        let event = SeenRecord {
+            accepted_at_ms: 9,
+            content: [7; 16],
+            first_sequence: Some(5),
+            deliveries: 2,
+            fired: None,
+        };
+        let mut golden = Vec::new();
+        golden.extend_from_slice(&9i64.to_le_bytes());
+        golden.extend_from_slice(&[7; 16]);
+        golden.push(1);
+        golden.extend_from_slice(&5u64.to_le_bytes());
+        golden.extend_from_slice(&2u32.to_le_bytes());
+        for version in [1, 2] {
+            assert_eq!(SeenRecord::read(version, &golden), Ok(event.clone()));
+        }
+        golden.push(0);
+        assert_eq!(encoded(&event), golden);
+        assert_eq!(SeenRecord::read(3, &golden), Ok(event.clone()));
+
+        let fired = FiredRecord {
+            id: "c_1".to_owned(),
+            event_type: "a.b".to_owned(),
+            first_sequence: None,
+            deliveries: 0,
+        };
+        let change = SeenRecord { fired: Some(vec![fired]), ..event };
+        golden.pop();
+        golden.push(1);
+        golden.extend_from_slice(&1u64.to_le_bytes());
+        for text in ["c_1", "a.b"] {
+            golden.extend_from_slice(&3u64.to_le_bytes());
+            golden.extend_from_slice(text.as_bytes());
+        }
+        golden.push(0);
+        golden.extend_from_slice(&0u32.to_le_bytes());
+        assert_eq!(encoded(&change), golden);
+        assert_eq!(encoded_len(&change), Ok(golden.len()));
+        assert_eq!(SeenRecord::read(3, &golden), Ok(change));
     }
 
     #[test]

@@ -82,6 +82,8 @@ pub enum Broken {
     RanAhead(Place),
     /// Not in the order of sequences.
     Disorder(Place),
+    /// Some of a change's events and not the others.
+    InPart(String),
     /// Another event or payload than was handed in.
     Altered(Place),
     /// The count of attempts is not what the receiver saw.
@@ -94,6 +96,17 @@ impl fmt::Display for Broken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{self:?}")
     }
+}
+
+/// The id of one of the events of a change, with how many it has in it.
+pub fn event_of_change(change: &str, number: usize, of: usize) -> String {
+    format!("{change}-of{of}_{number}")
+}
+
+/// The change that an event is of, and how many events it has; `None` for an event by itself.
+fn change_of(event: &str) -> Option<(&str, usize)> {
+    let (change, _) = event.rsplit_once('_')?;
+    Some((change, change.rsplit_once("-of")?.1.parse().ok()?))
 }
 
 impl Ledger {
@@ -161,6 +174,7 @@ impl Ledger {
                 broken.push(Broken::Altered(request.place.clone()));
             }
         }
+        self.judge_changes(found, &mut broken);
         self.judge_attempts(heads.into_values(), found, attempts_max, &mut broken);
         if found.quarantined + found.blob_files > 0 {
             let (records, blobs) = (found.quarantined, found.blob_files);
@@ -170,6 +184,19 @@ impl Ledger {
         broken.sort();
         broken.dedup();
         broken
+    }
+
+    /// What was delivered or is kept of a change is all of it: one that was cut off has left nothing.
+    fn judge_changes(&self, found: &Found, broken: &mut Vec<Broken>) {
+        let kept = found.queued.iter().chain(&found.dead).map(|kept| kept.event.as_str());
+        let events: BTreeSet<&str> =
+            kept.chain(self.requests.iter().map(|request| request.event.as_str())).collect();
+        let mut changes: BTreeMap<(&str, usize), usize> = BTreeMap::new();
+        for change in events.into_iter().filter_map(change_of) {
+            *changes.entry(change).or_default() += 1;
+        }
+        let in_part = changes.into_iter().filter(|((_, of), events)| events != of);
+        broken.extend(in_part.map(|((change, _), _)| Broken::InPart(change.to_owned())));
     }
 
     /// Each crash may cost the count of the one attempt that was in flight.
@@ -264,5 +291,22 @@ mod tests {
             Found { queued: vec![kept(3, 2), kept(4, 0)], ..found() },
             Broken::Miscounted { place: place(3), counted: 2, seen: 1 },
         );
+    }
+
+    #[test]
+    fn a_part_of_a_change_is_seen() {
+        let part = |number: usize| {
+            let sequence = u64::try_from(number + 4).expect("a small number");
+            Kept { event: event_of_change("c7", number, 3), ..kept(sequence, 0) }
+        };
+        let with = |parts: &[usize]| {
+            let queued = [vec![kept(3, 1), kept(4, 0)], parts.iter().copied().map(part).collect()].concat();
+            ledger().judge(&Found { queued, ..found() }, 2)
+        };
+        let in_part = [Broken::InPart("c7-of3".to_owned())];
+        assert_eq!(with(&[]), []);
+        assert_eq!(with(&[1]), in_part);
+        assert_eq!(with(&[1, 2]), in_part);
+        assert_eq!(with(&[1, 2, 3]), []);
     }
 }
