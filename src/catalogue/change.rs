@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Catalogue;
+use crate::config::nearest::nearest;
 use crate::model::{EventType, OrgId, OrgNumber, UnixMs};
 
 /// An entity that was created, changed or deleted, as the application hands it in.
@@ -74,9 +75,12 @@ impl Catalogue {
     ///
     /// # Errors
     /// Why it is refused, whole.
-    pub fn fire(&self, change: &Change<'_>, _limits: &ChangeLimits) -> Result<Vec<Fired>, ChangeRefused> {
-        Err(ChangeRefused::UnknownEntity(
-            crate::config::nearest::nearest(change.entity, []).map(str::to_owned),
-        ))
+    pub fn fire(&self, change: &Change<'_>, limits: &ChangeLimits) -> Result<Vec<Fired>, ChangeRefused> {
+        let entities = || self.products.iter().flat_map(|product| product.rules.entities());
+        let found = self.products.iter().find(|product| product.rules.has(change.entity));
+        match found {
+            Some(product) => product.rules.fire(change, limits),
+            None => Err(ChangeRefused::UnknownEntity(nearest(change.entity, entities()).map(str::to_owned))),
+        }
     }
 }

@@ -13,6 +13,7 @@ mod files;
 mod parse;
 mod pointer;
 mod product;
+pub mod rules;
 mod schema;
 
 use std::collections::BTreeMap;

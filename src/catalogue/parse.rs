@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Attribute, Fault, Pointer};
+use super::{Attribute, Fault, Pointer, rules};
 use crate::model::{EventPattern, EventType, is_variable_name};
 
 pub(super) type Variables = BTreeMap<Box<str>, Pointer>;
@@ -27,16 +27,15 @@ pub(super) struct Typed {
     pub(super) attributes: TypedAttributes,
     #[serde(default)]
     pub(super) groups: BTreeMap<Spanned<String>, Vec<Spanned<String>>>,
+    /// Switches that rules read.
     #[serde(default)]
-    #[expect(dead_code, reason = "read by the rules of changes")]
     pub(super) options: toml::Table,
+    /// Anything that rules read.
     #[serde(default)]
-    #[expect(dead_code, reason = "read by the rules of changes")]
     pub(super) data: toml::Table,
     pub(super) events: BTreeMap<Spanned<String>, TypedEvent>,
     #[serde(default)]
-    #[expect(dead_code, reason = "read by the rules of changes")]
-    pub(super) changes: toml::Table,
+    pub(super) changes: BTreeMap<Spanned<String>, rules::Typed>,
     #[expect(dead_code, reason = "read by profiles")]
     pub(super) profile: Option<toml::Table>,
 }

@@ -8,6 +8,7 @@ use toml::Spanned;
 
 use super::files::{Files, MAIN_FILE};
 use super::parse::{Reader, Typed, TypedEvent};
+use super::rules::{Rules, Scope};
 use super::schema::{Schema, Shared};
 use super::{Entry, Fault, Pointer};
 use crate::config::nearest::nearest;
@@ -22,6 +23,8 @@ pub struct Product {
     pub title: Box<str>,
     /// Its types, in order.
     pub entries: Vec<Arc<Entry>>,
+    /// What changes of its entities fire.
+    pub rules: Rules,
 }
 
 /// An example of a payload.
@@ -56,8 +59,9 @@ impl Product {
             entries.push(entry(&reader, files, &typed, (name, event), &shared, examples)?);
         }
         add_groups(&reader, &typed, &mut entries)?;
+        let rules = rules(&reader, &typed, &entries)?;
         let entries = entries.into_iter().map(Arc::new).collect();
-        Ok(Product { name: name.into(), title: typed.title.into(), entries })
+        Ok(Product { name: name.into(), title: typed.title.into(), entries, rules })
     }
 
     /// Compiles every schema and holds every example against its own.
@@ -196,6 +200,24 @@ fn add_groups(reader: &Reader<'_>, typed: &Typed, entries: &mut [Entry]) -> Resu
         }
     }
     Ok(())
+}
+
+/// The rules of its entities.
+fn rules(reader: &Reader<'_>, typed: &Typed, entries: &[Entry]) -> Result<Rules, Fault> {
+    let product = typed.product.get_ref();
+    for name in typed.changes.keys() {
+        if name.get_ref().split_once('.').is_none_or(|(first, _)| first != product) {
+            return Err(reader.at(name, &format!("{} must begin with {product}.", name.get_ref())));
+        }
+    }
+    let known_event = |name: &str| {
+        let named = |entry: &&Entry| entry.names().any(|known| known.as_str() == name);
+        entries.iter().find(named).map(|entry| entry.event_type.clone())
+    };
+    let events: Vec<&str> = entries.iter().map(|entry| entry.event_type.as_str()).collect();
+    let (text, data, options) = (reader.text, &typed.data, &typed.options);
+    let scope = Scope { text, data, options, known_event: &known_event, events: &events };
+    Rules::compile(&typed.changes, &scope).map_err(|fault| reader.fault(fault.at, &fault.problem))
 }
 
 /// The line of a value in a JSON text, counted from 1.

@@ -1,0 +1,211 @@
+//! From rules as they are typed to rules that can fire. PURE.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cel::Env;
+use toml::Spanned;
+
+use super::expression::{Expression, Flaw};
+use super::value::{Json, Member, Node};
+use super::vocabulary::{self, TYPES};
+use super::{Entity, Place, Rule, RuleFault, Rules, Scope, Then, Typed, TypedRule, functions};
+use crate::catalogue::Pointer;
+use crate::config::nearest::nearest;
+use cel::common::types::{CelBool, CelDouble, CelInt, CelString};
+
+/// The most rules, and the most names, of one entity.
+const MAX_RULES: usize = 64;
+
+/// What every expression can read.
+pub(super) const VARIABLES: [&str; 7] = ["old", "new", "actor", "org", "change", "data", "options"];
+
+impl Rules {
+    /// Checks everything, and makes it ready.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn compile(typed: &BTreeMap<Spanned<String>, Typed>, scope: &Scope<'_>) -> Result<Rules, RuleFault> {
+        let mut rules = Rules::default();
+        if typed.is_empty() {
+            return Ok(rules);
+        }
+        let env =
+            functions::environment().map_err(|error| RuleFault { at: 0, problem: error.to_string() })?;
+        let (data, options) = (table(scope.data), table(scope.options));
+        for (name, typed) in typed {
+            let compiler = Compiler { scope, entity: name.get_ref() };
+            if name.get_ref().is_empty() {
+                return Err(fault(name, "an entity must have a name, for example absence.event"));
+            }
+            let entity = compiler.entity(name, typed, (&env, &data, &options))?;
+            rules.entities.insert(name.get_ref().as_str().into(), entity);
+        }
+        Ok(rules)
+    }
+}
+
+struct Compiler<'a> {
+    scope: &'a Scope<'a>,
+    entity: &'a str,
+}
+
+fn fault<T>(at: &Spanned<T>, problem: impl Into<String>) -> RuleFault {
+    RuleFault { at: at.span().start, problem: problem.into() }
+}
+
+impl Compiler<'_> {
+    fn entity(
+        &self,
+        name: &Spanned<String>,
+        typed: &Typed,
+        (env, data, options): (&Arc<Env>, &Json, &Json),
+    ) -> Result<Entity, RuleFault> {
+        let too_many = |what| fault(name, format!("an entity must have at most {MAX_RULES} {what}"));
+        if typed.rules.is_empty() {
+            return Err(fault(name, "an entity must have a rule"));
+        }
+        if typed.rules.len() > MAX_RULES {
+            return Err(too_many("rules"));
+        }
+        if typed.lets.len() > MAX_RULES {
+            return Err(too_many("names (let)"));
+        }
+        let mut variables: BTreeSet<Box<str>> = VARIABLES.into_iter().map(Box::from).collect();
+        let mut lets = Vec::with_capacity(typed.lets.len());
+        for named in &typed.lets {
+            Self::check_name(&named.name, &variables)?;
+            let value = self.expression(&named.value, &variables)?;
+            let what = format!("{} of {}", named.name.get_ref(), self.entity);
+            let line = self.line(named.value.span().start);
+            lets.push((
+                named.name.get_ref().as_str().into(),
+                Place(format!("{what} (line {line})").into()),
+                value,
+            ));
+            variables.insert(named.name.get_ref().as_str().into());
+        }
+        let mut rules = Vec::with_capacity(typed.rules.len());
+        for (index, rule) in typed.rules.iter().enumerate() {
+            rules.push(self.rule(index + 1, rule, &variables)?);
+        }
+        Ok(Entity { env: Arc::clone(env), data: data.clone(), options: options.clone(), lets, rules })
+    }
+
+    fn check_name(name: &Spanned<String>, taken: &BTreeSet<Box<str>>) -> Result<(), RuleFault> {
+        let text = name.get_ref().as_str();
+        let is_name = text.len() <= 64
+            && text.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_name || vocabulary::is_reserved(text) {
+            let rule =
+                "a name must be a letter or _, then at most 63 letters, digits or _, and no word of CEL";
+            return Err(fault(name, rule));
+        }
+        if taken.contains(text) || TYPES.contains(&text) {
+            return Err(fault(name, format!("{text} is already the name of something")));
+        }
+        Ok(())
+    }
+
+    fn rule(
+        &self,
+        number: usize,
+        typed: &Spanned<TypedRule>,
+        variables: &BTreeSet<Box<str>>,
+    ) -> Result<Rule, RuleFault> {
+        let rule = typed.get_ref();
+        let when =
+            rule.when.as_ref().ok_or_else(|| fault(typed, "a rule must have `when`, its condition"))?;
+        let condition = self.expression(when, variables)?;
+        let (then, what) = match (&rule.event, &rule.payload, &rule.refuse) {
+            (Some(event), Some(payload), None) => {
+                if let Some(field) = &rule.field {
+                    return Err(fault(field, "`field` is for rules with `refuse` only"));
+                }
+                let event_type = self.event_type(event)?;
+                let payload = self.expression(payload, variables)?;
+                let what = event_type.to_string();
+                (Then::Fire { event_type, payload }, what)
+            }
+            (None, None, Some(refuse)) => (Self::refusal(refuse, rule.field.as_ref())?, "refuses".to_owned()),
+            (Some(event), None, None) => return Err(fault(event, "a rule with `event` must have `payload`")),
+            (None, Some(payload), None) => {
+                return Err(fault(payload, "a rule with `payload` must have `event`"));
+            }
+            _ => return Err(fault(typed, "a rule must have either `event` and `payload` or `refuse`")),
+        };
+        let line = self.line(when.span().start);
+        let place = Place(format!("rule {number} of {} ({what}, line {line})", self.entity).into());
+        Ok(Rule { place, when: condition, then })
+    }
+
+    fn event_type(&self, name: &Spanned<String>) -> Result<crate::model::EventType, RuleFault> {
+        (self.scope.known_event)(name.get_ref()).ok_or_else(|| {
+            let hint = nearest(name.get_ref(), self.scope.events.iter().copied());
+            let hint = hint.map(|hint| format!(", did you mean {hint}?")).unwrap_or_default();
+            fault(name, format!("there is no event {}{hint}", name.get_ref()))
+        })
+    }
+
+    fn refusal(rule: &Spanned<String>, field: Option<&Spanned<String>>) -> Result<Then, RuleFault> {
+        if rule.get_ref().trim().is_empty() {
+            return Err(fault(rule, "`refuse` must say what is wrong and what would be right"));
+        }
+        let pointer = field.map_or("", |field| field.get_ref());
+        if let Some(field) = field {
+            let root = pointer.split('/').nth(1).unwrap_or_default();
+            if pointer.parse::<Pointer>().is_err() || !["old", "new", "actor"].contains(&root) {
+                return Err(fault(field, "`field` must be a JSON Pointer below /old, /new or /actor"));
+            }
+        }
+        Ok(Then::Refuse { rule: rule.get_ref().as_str().into(), field: pointer.into() })
+    }
+
+    fn expression(
+        &self,
+        text: &Spanned<String>,
+        variables: &BTreeSet<Box<str>>,
+    ) -> Result<Expression, RuleFault> {
+        Expression::compile(text.get_ref(), variables)
+            .map_err(|Flaw { at, problem }| RuleFault { at: self.place(text, at), problem })
+    }
+
+    /// The place in the catalogue of a place in a string: exact in strings without escapes, else as near as that.
+    fn place(&self, text: &Spanned<String>, at: usize) -> usize {
+        let (start, end) = (text.span().start, text.span().end);
+        let raw = self.scope.text.get(start..end).unwrap_or_default();
+        let opening = if raw.starts_with("'''") || raw.starts_with("\"\"\"") {
+            let after = raw.get(3..).unwrap_or_default();
+            3 + after.len() - after.strip_prefix("\r\n").or(after.strip_prefix('\n')).unwrap_or(after).len()
+        } else {
+            1
+        };
+        (start + opening + at).min(end.saturating_sub(1)).max(start)
+    }
+
+    fn line(&self, at: usize) -> usize {
+        1 + self.scope.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+}
+
+/// A table of a catalogue as expressions see it.
+fn table(table: &toml::Table) -> Json {
+    let member = |(name, value): (&String, &toml::Value)| Member {
+        name: CelString::from(name.clone()),
+        value: json(value),
+    };
+    Json::Node(Node::object(table.iter().map(member).collect(), None))
+}
+
+fn json(value: &toml::Value) -> Json {
+    match value {
+        toml::Value::String(text) => Json::text(text.clone()),
+        toml::Value::Integer(int) => Json::Int(CelInt::from(*int)),
+        toml::Value::Float(double) => Json::Double(CelDouble::from(*double)),
+        toml::Value::Boolean(flag) => Json::Bool(CelBool::from(*flag)),
+        toml::Value::Datetime(time) => Json::text(time.to_string()),
+        toml::Value::Array(items) => Json::Node(Node::list(items.iter().map(json).collect(), None)),
+        toml::Value::Table(members) => table(members),
+    }
+}

@@ -1,0 +1,135 @@
+//! Rules: what a change of an entity fires, with conditions and payloads in CEL. PURE.
+//!
+//! Everything that can be checked is checked when a catalogue is loaded; afterwards rules are shared and never change.
+//! What a change brings along is hostile: it can use up its budget, and nothing else. No error repeats a value of it.
+
+mod compile;
+mod expression;
+mod fire;
+mod functions;
+mod json;
+mod meter;
+mod payload;
+mod rewrite;
+mod trouble;
+mod value;
+mod vocabulary;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cel::Env;
+use serde::Deserialize;
+use toml::Spanned;
+
+use self::expression::Expression;
+use self::value::Json;
+use crate::model::EventType;
+
+/// The rules of an entity as they are typed: `[changes."entity"]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Typed {
+    #[serde(rename = "let", default)]
+    lets: Vec<TypedLet>,
+    rules: Vec<Spanned<TypedRule>>,
+}
+
+/// A value that has a name in all rules of an entity.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedLet {
+    name: Spanned<String>,
+    value: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TypedRule {
+    when: Option<Spanned<String>>,
+    event: Option<Spanned<String>>,
+    payload: Option<Spanned<String>>,
+    refuse: Option<Spanned<String>>,
+    field: Option<Spanned<String>>,
+}
+
+/// What is wrong with rules, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleFault {
+    /// A byte offset into the catalogue's text.
+    pub at: usize,
+    /// What is wrong, and what would be right.
+    pub problem: String,
+}
+
+/// What the rules of one catalogue can read and name.
+pub struct Scope<'a> {
+    /// The catalogue's text, in which everything typed has its place.
+    pub text: &'a str,
+    /// `data` in expressions.
+    pub data: &'a toml::Table,
+    /// `options` in expressions.
+    pub options: &'a toml::Table,
+    /// The type that a name or an alias means.
+    pub known_event: &'a dyn Fn(&str) -> Option<EventType>,
+    /// The names of all types, to propose one of them for one that is unknown.
+    pub events: &'a [&'a str],
+}
+
+/// The rules of a catalogue, by entity.
+#[derive(Debug, Default)]
+pub struct Rules {
+    entities: BTreeMap<Box<str>, Entity>,
+}
+
+/// The rules of one entity.
+struct Entity {
+    env: Arc<Env>,
+    data: Json,
+    options: Json,
+    lets: Vec<(Box<str>, Place, Expression)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug)]
+struct Rule {
+    place: Place,
+    when: Expression,
+    then: Then,
+}
+
+/// What a rule does if its condition holds.
+#[derive(Debug)]
+enum Then {
+    Fire { event_type: EventType, payload: Expression },
+    Refuse { rule: Box<str>, field: Box<str> },
+}
+
+/// Which rule or name it is, for people: `rule 2 of absence.event (absence.event.updated, line 31)`.
+#[derive(Debug, Clone)]
+struct Place(Box<str>);
+
+impl Rules {
+    /// The entities that have rules.
+    pub fn entities(&self) -> impl Iterator<Item = &str> {
+        self.entities.keys().map(|name| &**name)
+    }
+
+    /// Whether the entity has rules.
+    #[must_use]
+    pub fn has(&self, entity: &str) -> bool {
+        self.entities.contains_key(entity)
+    }
+}
+
+impl std::fmt::Debug for Entity {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Entity")
+            .field("lets", &self.lets)
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
