@@ -12,6 +12,7 @@ use super::problem::{Kind, Problem};
 use super::wire::{ClientOut, Page, read_client};
 use super::{App, Json};
 use crate::clock;
+use crate::intake;
 use crate::model::{Client, ClientId};
 use crate::queue::{Org, Refused};
 
@@ -22,7 +23,10 @@ pub(super) async fn put(
     ClientName(id): ClientName,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let client = read_client(id.clone(), &body.bytes, clock::now())?;
+    let settings = app.settings();
+    let catalogue = &settings.catalogue;
+    let client = read_client(id.clone(), &body.bytes, catalogue, clock::now())?;
+    intake::check_entitled(catalogue, &org, client.profile.as_deref())?;
     let created = app.queue.put_client(&org.id, client).await?;
     tracing::info!(org = %org.id, client = %id, created, "client saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -85,6 +85,7 @@ fn shown<'a>(app: &App, org: &'a Org, head: Option<Queued>) -> OrgOut<'a> {
         limits: LimitsOut {
             deliveries: org.settings.max_deliveries.unwrap_or(settings.max_deliveries),
             bytes: org.settings.max_bytes.unwrap_or(settings.max_bytes),
+            webhooks: org.settings.max_webhooks,
         },
         description: &org.settings.description,
         created_at: org.settings.created_at,

@@ -4,7 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::intake;
+use crate::intake::{self, NotAllowed, NotEntitled};
 use crate::queue::Refused;
 
 /// Defines the kinds of problem: code (`urn:postrider:<code>`), status, title.
@@ -80,6 +80,8 @@ kinds! {
     AmbiguousId = "ambiguous-id", CONFLICT, "The id stands for several dead letters";
     /// The plan does not include webhooks.
     OrgNotEntitled = "org-not-entitled", FORBIDDEN, "The org's plan does not include webhooks";
+    /// The org has as many webhooks as it may have.
+    TooManyWebhooks = "too-many-webhooks", UNPROCESSABLE_ENTITY, "The org has as many webhooks as it may have";
     /// An id accepted before with other content.
     IdReused = "id-reused", CONFLICT, "The id was used for another event";
     /// Deliveries wait, and the caller did not say to drop them.
@@ -242,11 +244,32 @@ const DISCARD: &str =
 
 impl From<intake::Refused> for Problem {
     fn from(refused: intake::Refused) -> Problem {
-        match &refused {
-            intake::Refused::NotEntitled(_) => Problem::new(Kind::OrgNotEntitled, refused.to_string()),
+        match refused {
+            intake::Refused::NotEntitled(refused) => refused.into(),
             intake::Refused::Schema(broken) => {
                 let field = format!("/payload{}", broken.violation.pointer);
-                Problem { field: Some(field), ..Problem::new(Kind::SchemaViolation, refused.to_string()) }
+                Problem { field: Some(field), ..Problem::new(Kind::SchemaViolation, broken.to_string()) }
+            }
+        }
+    }
+}
+
+impl From<NotEntitled> for Problem {
+    fn from(refused: NotEntitled) -> Problem {
+        Problem::new(Kind::OrgNotEntitled, refused.to_string())
+    }
+}
+
+impl From<NotAllowed> for Problem {
+    fn from(refused: NotAllowed) -> Problem {
+        let detail = refused.to_string();
+        match refused {
+            NotAllowed::NotEntitled(refused) => refused.into(),
+            NotAllowed::TooMany { .. } => {
+                Problem { field: Some("/profile".into()), ..Problem::new(Kind::TooManyWebhooks, detail) }
+            }
+            NotAllowed::TooLong { member, .. } | NotAllowed::SameUrl { member, .. } => {
+                Problem::invalid(format!("/{member}"), detail)
             }
         }
     }

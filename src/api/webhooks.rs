@@ -12,24 +12,29 @@ use super::problem::{Kind, Problem};
 use super::wire::{Members, Page, WebhookOut, read_webhook};
 use super::{App, Json};
 use crate::clock;
+use crate::intake;
 use crate::model::{Target, Webhook, WebhookId};
 use crate::queue::{Org, Refused};
 
-/// `PUT …/webhooks/{webhook}`: 201 created, 200 replaced. What is left out gets its default, the password too.
+/// `PUT …/webhooks/{webhook}`: 201 created, 200 replaced. What is left out comes from its profile or gets its default, the
+/// password too.
 pub(super) async fn put(
     State(app): State<Arc<App>>,
     KnownOrg(org): KnownOrg,
     WebhookName(id): WebhookName,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let webhook = read_webhook(id.clone(), &body.bytes, &app.settings().catalogue, clock::now())?;
+    let known = app.settings().catalogue.clone();
+    let webhook = read_webhook(id.clone(), &body.bytes, &known, &org.clients, clock::now())?;
     if let Target::Client { client, .. } = &webhook.target
         && org.clients.get(client).is_none()
     {
         let detail = format!("client: the org has no client \"{client}\"; create it first");
         return Err(Problem::invalid("/client", detail));
     }
-    let created = app.queue.put_webhook(&org.id, webhook).await?;
+    // Judged in the committer: two that are saved at once cannot both be the last one.
+    let judge = move |org: &Org, webhook: &Webhook| intake::check_webhook(&known, org, webhook);
+    let created = app.queue.put_webhook_if(&org.id, webhook, judge).await??;
     tracing::info!(org = %org.id, webhook = %id, created, "webhook saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let org = app.org(org.id.as_str())?;

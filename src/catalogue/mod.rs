@@ -13,6 +13,7 @@ mod files;
 mod parse;
 mod pointer;
 mod product;
+pub mod profile;
 pub mod rules;
 mod schema;
 
@@ -25,6 +26,7 @@ pub use current::Current;
 pub use files::{Files, read_directory, shipped_files};
 pub use pointer::Pointer;
 pub use product::{Example, Product};
+pub use profile::{Profile, Signing};
 pub use schema::{Schema, Violation};
 
 use crate::config::CatalogueSettings;
@@ -188,6 +190,18 @@ impl Catalogue {
     /// All entries.
     pub fn entries(&self) -> impl Iterator<Item = &Arc<Entry>> {
         self.products.iter().flat_map(|product| &product.entries)
+    }
+
+    /// The profile of this product, and the product's name.
+    #[must_use]
+    pub fn profile(&self, product: &str) -> Option<(&str, &Profile)> {
+        let product = self.product(product)?;
+        product.profile.as_ref().map(|profile| (&*product.name, profile))
+    }
+
+    /// The products that have a profile.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.products.iter().filter(|product| product.profile.is_some()).map(|product| &*product.name)
     }
 
     /// Every entry that a webhook listening to the pattern is given.

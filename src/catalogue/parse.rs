@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Attribute, Fault, Pointer, rules};
+use super::{Attribute, Fault, Pointer, profile, rules};
 use crate::model::{EventPattern, EventType, is_variable_name};
 
 pub(super) type Variables = BTreeMap<Box<str>, Pointer>;
@@ -36,8 +36,7 @@ pub(super) struct Typed {
     pub(super) events: BTreeMap<Spanned<String>, TypedEvent>,
     #[serde(default)]
     pub(super) changes: BTreeMap<Spanned<String>, rules::Typed>,
-    #[expect(dead_code, reason = "read by profiles")]
-    pub(super) profile: Option<toml::Table>,
+    pub(super) profile: Option<profile::Typed>,
 }
 
 #[derive(Deserialize)]

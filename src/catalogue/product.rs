@@ -10,7 +10,7 @@ use super::files::{Files, MAIN_FILE};
 use super::parse::{Reader, Typed, TypedEvent};
 use super::rules::{Rules, Scope};
 use super::schema::{Schema, Shared};
-use super::{Entry, Fault, Pointer};
+use super::{Entry, Fault, Pointer, Profile};
 use crate::config::nearest::nearest;
 use crate::model::EventType;
 
@@ -25,6 +25,8 @@ pub struct Product {
     pub entries: Vec<Arc<Entry>>,
     /// What changes of its entities fire.
     pub rules: Rules,
+    /// What its own webhooks are like, if that is said.
+    pub profile: Option<Profile>,
 }
 
 /// An example of a payload.
@@ -50,6 +52,8 @@ impl Product {
             let problem = format!("product must be the name of its directory, {:?}", files.name());
             return Err(reader.at(&typed.product, &problem));
         }
+        let profile = typed.profile.as_ref().map(Profile::check).transpose();
+        let profile = profile.map_err(|(at, problem)| reader.fault(at, &problem))?;
         let known: BTreeSet<&str> = typed.events.keys().map(|name| name.get_ref().as_str()).collect();
         let shared = shared_schemas(files, &known)?;
         let mut examples = examples(files, &known)?;
@@ -61,7 +65,7 @@ impl Product {
         add_groups(&reader, &typed, &mut entries)?;
         let rules = rules(&reader, &typed, &entries)?;
         let entries = entries.into_iter().map(Arc::new).collect();
-        Ok(Product { name: name.into(), title: typed.title.into(), entries, rules })
+        Ok(Product { name: name.into(), title: typed.title.into(), entries, rules, profile })
     }
 
     /// Compiles every schema and holds every example against its own.

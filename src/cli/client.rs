@@ -57,6 +57,10 @@ pub(super) struct PutArgs {
     /// Where the paths of its webhooks start.
     #[arg(long, value_name = "URL", required_unless_present = "file")]
     base_url: Option<String>,
+    /// The product whose settings webhooks take that name none themselves, when they are saved: timetime, timekit,
+    /// trackingtime, absence, or one of your own.
+    #[arg(long, value_name = "PRODUCT")]
+    profile: Option<String>,
     /// How the receiver knows us and how it is reached.
     #[command(flatten)]
     destination: DestinationArgs,
@@ -73,6 +77,9 @@ impl PutArgs {
         let mut body = self.destination.members()?;
         if let Some(base_url) = &self.base_url {
             body.insert("base_url".to_owned(), json!(base_url));
+        }
+        if let Some(profile) = &self.profile {
+            body.insert("profile".to_owned(), json!(profile));
         }
         if let Some(description) = &self.description {
             body.insert("description".to_owned(), json!(description));
@@ -99,10 +106,10 @@ pub(super) async fn run(context: &Context, command: ClientCommand) -> Result<()>
                 return output::json(&list.as_json());
             }
             let row = |client: &Value| {
-                ["/id", "/base_url", "/authorization/type", "/webhooks", "/description"]
+                ["/id", "/base_url", "/profile", "/authorization/type", "/webhooks", "/description"]
                     .map(|at| output::cell(client, at))
             };
-            let headings = ["CLIENT", "BASE URL", "AUTHORIZATION", "WEBHOOKS", "DESCRIPTION"];
+            let headings = ["CLIENT", "BASE URL", "PROFILE", "AUTHORIZATION", "WEBHOOKS", "DESCRIPTION"];
             output::table(headings, list.items.iter().map(row).collect())?;
             list.say_more();
             Ok(())

@@ -50,6 +50,9 @@ pub(super) struct PutArgs {
     /// Payload bytes that may wait in its queue, for example 64MiB [default: as configured].
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     max_bytes: Option<u64>,
+    /// Webhooks that it may have [default: as many as their profiles allow].
+    #[arg(long, value_name = "NUMBER")]
+    max_webhooks: Option<u64>,
 }
 
 impl PutArgs {
@@ -67,6 +70,9 @@ impl PutArgs {
         }
         if let Some(bytes) = self.max_bytes {
             limits.insert("bytes".to_owned(), json!(bytes));
+        }
+        if let Some(webhooks) = self.max_webhooks {
+            limits.insert("webhooks".to_owned(), json!(webhooks));
         }
         if !limits.is_empty() {
             body.insert("limits".to_owned(), Value::Object(limits));

@@ -26,6 +26,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         description: String::new(),
         max_deliveries: None,
         max_bytes: None,
+        max_webhooks: None,
         created_at: at,
         updated_at: at,
     };

@@ -196,6 +196,7 @@ fn a_client_lends_what_the_webhook_does_not_have_itself() {
         authorization: Some(Box::new(Authorization::Bearer { token: secret("shared") })),
         headers: headers(&[("x-a", "client"), ("x-b", "client"), ("user-agent", "shop/1")]),
         route: Route::default(),
+        profile: None,
         description: String::new(),
         created_at: UnixMs(0),
         updated_at: UnixMs(0),

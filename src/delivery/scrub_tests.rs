@@ -149,6 +149,7 @@ fn everything_secret_in_a_request_is_known() {
             authorization: Some(Box::new(authorization)),
             headers: Headers([("x-b".into(), secret("client-canary"))].into()),
             route: Route::default(),
+            profile: None,
             description: String::new(),
             created_at: UnixMs(0),
             updated_at: UnixMs(0),

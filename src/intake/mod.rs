@@ -2,10 +2,13 @@
 //! and which webhooks want this event. PURE: the org, the rules and the time come in as values; what goes out is ready for
 //! the queue. Not here: reading requests (`api`), making anything durable (`queue`).
 
+mod limits;
 mod matching;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+
+pub use limits::{NotAllowed, check_entitled, check_webhook};
 
 use crate::catalogue::{Catalogue, Violation};
 use crate::config::Validate;
@@ -62,14 +65,16 @@ pub struct Entitlement {
     plans: BTreeSet<String>,
 }
 
-/// The org's plan is not one of those that may have webhooks.
+/// The org's plan is not one of those that may have webhooks, or those that are meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the plan of org {org} ({}) is not entitled to webhooks", .plan.as_deref().unwrap_or("none"))]
+#[error("the plan of org {org} ({}) is not entitled to {to}", .plan.as_deref().unwrap_or("none"))]
 pub struct NotEntitled {
     /// The org's name.
     pub org: String,
     /// Its plan, if it has one.
     pub plan: Option<String>,
+    /// What it may not have.
+    pub to: String,
 }
 
 impl Entitlement {
@@ -85,7 +90,7 @@ impl Entitlement {
         if self.plans.is_empty() || plan.is_some_and(|plan| self.plans.contains(plan)) {
             return Ok(());
         }
-        Err(NotEntitled { org: org.id.to_string(), plan: plan.map(str::to_owned) })
+        Err(NotEntitled { org: org.id.to_string(), plan: plan.map(str::to_owned), to: "webhooks".to_owned() })
     }
 }
 
@@ -114,12 +119,18 @@ pub fn accept(
         _ => None,
     };
     let wanted = org.webhooks.values().filter(|webhook| matching::wants(webhook, &event, entry));
-    let webhooks = wanted.map(|webhook| webhook.id.clone()).collect();
+    let webhooks = wanted
+        .map(|webhook| {
+            // Whole or not at all: an org that has lost the plan is told, not left to find out what was not sent.
+            check_entitled(rules.catalogue, org, webhook.profile.as_deref())?;
+            Ok(webhook.id.clone())
+        })
+        .collect::<Result<_, NotEntitled>>()?;
     Ok(Accepted { append: Append { org: org.clone(), event, webhooks, accepted_at }, warning })
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::intake) mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
@@ -134,7 +145,7 @@ mod tests {
         }
     }
 
-    fn org(plan: Option<&str>, webhooks: Vec<Webhook>) -> Arc<Org> {
+    pub(in crate::intake) fn org(plan: Option<&str>, webhooks: Vec<Webhook>) -> Arc<Org> {
         Arc::new(Org {
             number: OrgNumber(1),
             id: "acme".parse().unwrap(),
@@ -143,6 +154,7 @@ mod tests {
                 description: String::new(),
                 max_deliveries: None,
                 max_bytes: None,
+                max_webhooks: None,
                 created_at: UnixMs(0),
                 updated_at: UnixMs(0),
             },
@@ -194,6 +206,22 @@ mod tests {
     fn without_a_matching_webhook_the_event_is_accepted_with_nothing_to_deliver() {
         let append = accepted(&org(None, vec![]), event("a"), UnixMs(0));
         assert!(append.webhooks.is_empty());
+    }
+
+    #[test]
+    fn an_event_for_a_webhook_that_the_plan_does_not_cover_is_refused_whole() {
+        let with_profile = Webhook { profile: Some("timetime".into()), ..webhook("b", &["x"], true) };
+        let webhooks = vec![webhook("a", &["*"], true), with_profile];
+        let accepted = |plan, event_type| {
+            let org = org(plan, webhooks.clone());
+            let (entitlement, catalogue) = (Entitlement::default(), Catalogue::shipped());
+            let rules = Rules { entitlement: &entitlement, catalogue: &catalogue, validate: Validate::Off };
+            accept(&rules, &org, event(event_type), UnixMs(0)).map(|accepted| accepted.append.webhooks.len())
+        };
+        assert_eq!(accepted(Some("enterprise"), "x").unwrap(), 2);
+        assert!(accepted(Some("free"), "x").unwrap_err().to_string().contains("profile timetime"));
+        // Not one that it would not be given.
+        assert_eq!(accepted(Some("free"), "y").unwrap(), 1);
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct OrgSettings {
     pub max_deliveries: Option<u64>,
     /// Payload bytes that may wait; `None` means the daemon's default.
     pub max_bytes: Option<u64>,
+    /// Webhooks that it may have; `None` means as many as their profiles allow.
+    pub max_webhooks: Option<u64>,
     /// When it was first saved.
     pub created_at: UnixMs,
     /// When it was last saved.

@@ -19,9 +19,11 @@ mod client;
 mod delivery;
 mod duration;
 mod event;
+mod header;
 mod ids;
 mod outcome;
 mod proof;
+mod retry;
 mod route;
 mod secret;
 mod template;
@@ -32,17 +34,19 @@ pub use client::Client;
 pub use delivery::{Attempt, DeadLetter, DeadLetterId, Delivery, Head, OrgSettings, QueueState};
 pub use duration::{HumanDuration, format_duration, parse_duration};
 pub use event::{Event, EventPattern, EventType};
+pub use header::header_name;
 pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, WebhookId};
 pub use outcome::{DeadReason, FailReason, Outcome};
 pub use proof::{
     Authorization, Headers, PASSWORD_HEADER, PRIVATE_KEY_PREFIX, SECRETS_MAX, SHARED_KEY_PREFIX, Signature,
     SigningSecret,
 };
+pub use retry::{ATTEMPTS_MAX, DELAY_MAX, OnExhausted, Retry, RetryFault, RetryGiven};
 pub use route::{Credentials, Proxy, ProxyKind, Route, Tls};
 pub use secret::Secret;
 pub use template::{Piece, Target, UrlTemplate, is_variable_name};
 pub use time::UnixMs;
 pub use webhook::{
-    ATTEMPTS_MAX, Condition, Method, OnExhausted, RETRY_AFTER_MAX_DEFAULT, Retry, TIMEOUT_DEFAULT,
-    TIMEOUT_MAX, TIMEOUT_MIN, Webhook,
+    Condition, Method, PASSWORD_MAX, RETRY_AFTER_MAX_DEFAULT, TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN,
+    URL_MAX, Webhook, check_retry_after_max, check_timeout,
 };

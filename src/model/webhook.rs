@@ -5,10 +5,15 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Authorization, EventPattern, Headers, Route, Secret, Signature, Target, UnixMs, WebhookId};
+use super::{
+    Authorization, DELAY_MAX, EventPattern, Headers, Retry, Route, Secret, Signature, Target, UnixMs,
+    WebhookId, format_duration,
+};
 
-/// The most attempts a webhook may ask for: bounds the history kept with a delivery.
-pub const ATTEMPTS_MAX: u32 = 100;
+/// Bytes of a URL or path, as typed and as kept.
+pub const URL_MAX: usize = 2048;
+/// Bytes of a password.
+pub const PASSWORD_MAX: usize = 2048;
 /// An attempt's whole time when the webhook does not say.
 pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 /// The shortest attempt that can be asked for.
@@ -55,6 +60,8 @@ pub struct Webhook {
     pub enabled: bool,
     /// Whether only the headers that products document are sent: none of ours.
     pub faithful: bool,
+    /// The product's profile that it was saved with: its limits and its entitlement go on to hold. What it gave stands above.
+    pub profile: Option<Box<str>>,
     /// For people.
     pub description: String,
     /// When it was first saved.
@@ -85,6 +92,7 @@ impl Webhook {
             disable_on_gone: false,
             enabled: true,
             faithful: false,
+            profile: None,
             description: String::new(),
             created_at: now,
             updated_at: now,
@@ -96,6 +104,28 @@ impl Webhook {
     pub fn longest_wait(&self) -> Duration {
         self.retry.longest_delay().max(self.retry_after_max)
     }
+}
+
+/// An attempt's whole time, if it can be asked for.
+///
+/// # Errors
+/// What would be right.
+pub fn check_timeout(timeout: Duration) -> Result<Duration, String> {
+    if (TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) {
+        return Ok(timeout);
+    }
+    Err(format!("must be from {} to {}", format_duration(TIMEOUT_MIN), format_duration(TIMEOUT_MAX)))
+}
+
+/// The longest wait that a `Retry-After` can cause, if it can be asked for; zero means that it is ignored.
+///
+/// # Errors
+/// What would be right.
+pub fn check_retry_after_max(longest: Duration) -> Result<Duration, String> {
+    if longest > DELAY_MAX {
+        return Err("must be at most 24h; \"0s\" ignores Retry-After".to_owned());
+    }
+    Ok(longest)
 }
 
 /// An attribute that an event must have, with one of some values.
@@ -152,79 +182,5 @@ impl FromStr for Method {
 impl fmt::Display for Method {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(self.as_str())
-    }
-}
-
-/// The retry schedule: attempt k (k = 2..attempts) waits `min(first_delay * factor^(k-2), max_delay)` after the end of
-/// the attempt before it, or what `schedule` says.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Retry {
-    /// All attempts, the first one included; 1..=[`ATTEMPTS_MAX`].
-    pub attempts: u32,
-    /// The wait before the second attempt.
-    pub first_delay: Duration,
-    /// What each wait is multiplied by; 1.0..=100.0.
-    pub factor: f64,
-    /// No wait is longer; at least `first_delay`, at most 24 h.
-    pub max_delay: Duration,
-    /// Explicit waits in place of the three above; the last one holds for all attempts beyond.
-    pub schedule: Option<Arc<[Duration]>>,
-    /// How far a wait is spread, downwards, as a share of it; 0.0..=1.0.
-    pub jitter: f64,
-    /// What happens after the last attempt.
-    pub on_exhausted: OnExhausted,
-}
-
-/// What happens to a delivery whose last attempt has failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnExhausted {
-    /// It becomes a dead letter and the next one starts: availability over completeness.
-    Advance,
-    /// The queue waits at it until someone acts: completeness over availability.
-    Hold,
-}
-
-impl OnExhausted {
-    /// The word in the API and the CLI.
-    #[must_use]
-    pub fn code(self) -> &'static str {
-        match self {
-            OnExhausted::Advance => "advance",
-            OnExhausted::Hold => "hold",
-        }
-    }
-}
-
-impl FromStr for OnExhausted {
-    type Err = String;
-    fn from_str(text: &str) -> Result<OnExhausted, String> {
-        let found = [OnExhausted::Advance, OnExhausted::Hold].into_iter().find(|word| word.code() == text);
-        found.ok_or_else(|| "must be \"advance\" or \"hold\"".to_owned())
-    }
-}
-
-impl Retry {
-    /// The longest wait that it can ask for.
-    #[must_use]
-    pub fn longest_delay(&self) -> Duration {
-        match &self.schedule {
-            Some(waits) => waits.iter().copied().max().unwrap_or_default(),
-            None => self.max_delay,
-        }
-    }
-}
-
-impl Default for Retry {
-    /// TimeTime's documented schedule: 10 attempts, 200 ms doubling to 10 s, no jitter.
-    fn default() -> Retry {
-        Retry {
-            attempts: 10,
-            first_delay: Duration::from_millis(200),
-            factor: 2.0,
-            max_delay: Duration::from_secs(10),
-            schedule: None,
-            jitter: 0.0,
-            on_exhausted: OnExhausted::Advance,
-        }
     }
 }

@@ -26,8 +26,8 @@
 //! may open it again. An fsync is never retried: the kernel may have dropped the pages that failed.
 //!
 //! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
-//! version is bound to the record. 3: this one; changes are remembered by their ids. Records of earlier formats are read
-//! as they are and written anew in this one.
+//! version is bound to the record. 3: this one; changes are remembered by their ids, webhooks and clients have a profile,
+//! orgs a limit of webhooks. Records of earlier formats are read as they are and written anew in this one.
 
 mod append;
 pub mod bare;

@@ -69,15 +69,25 @@ fn client_place(writer: &Writer, org: OrgNumber, client: &ClientId) -> [u8; 21] 
     key::of_name(InOrgs::Client, org, &writer.store.sealer.hash([client.as_str().as_bytes()]))
 }
 
-/// Creates (`true`) or replaces a webhook. Its client must be there. A rotation of its secret goes on.
-pub(super) fn put_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook) -> Applied<bool> {
-    let known = writer.org(org).and_then(|org| org.webhooks.get(&webhook.id).cloned());
-    if let (Some(signature), Some(known)) = (&mut webhook.signature, &known)
+/// Creates (`true`) or replaces a webhook, unless `judge` refuses it. Its client must be there. A rotation of its secret
+/// goes on.
+pub(super) fn put_webhook<E>(
+    writer: &mut Writer,
+    org: &OrgId,
+    mut webhook: Webhook,
+    judge: impl FnOnce(&Org, &Webhook) -> Result<(), E>,
+) -> Applied<Result<bool, E>> {
+    let Some(now) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
+    if let Err(refused) = judge(&now, &webhook) {
+        return Ok(Ok(Err(refused)));
+    }
+    let known = now.webhooks.get(&webhook.id);
+    if let (Some(signature), Some(known)) = (&mut webhook.signature, known)
         && let Some(known) = &known.signature
     {
         signature.continue_rotation(known, webhook.updated_at);
     }
-    save_webhook(writer, org, webhook)
+    Ok(save_webhook(writer, org, webhook)?.map(Ok))
 }
 
 fn save_webhook(writer: &mut Writer, org: &OrgId, mut webhook: Webhook) -> Applied<bool> {

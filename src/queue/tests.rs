@@ -33,6 +33,7 @@ fn settings() -> OrgSettings {
         description: String::new(),
         max_deliveries: None,
         max_bytes: None,
+        max_webhooks: None,
         created_at: UnixMs(1),
         updated_at: UnixMs(1),
     }

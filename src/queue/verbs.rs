@@ -1,5 +1,6 @@
 //! The verbs of the store: values in, values out.
 
+use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
-    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Pause,
+    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Org, Pause,
     QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery, settings,
 };
 use crate::clock;
@@ -168,8 +169,19 @@ impl Queue {
 
     /// Creates (`true`) or replaces (`false`; `created_at` is kept) a webhook.
     pub async fn put_webhook(&self, org: &OrgId, webhook: Webhook) -> Result<bool, Refused> {
+        let allowed = |_: &Org, _: &Webhook| Ok::<(), Infallible>(());
+        self.put_webhook_if(org, webhook, allowed).await.map(|Ok(created)| created)
+    }
+
+    /// The same, unless `judge` refuses the webhook for this org as it is when its turn comes in the committer.
+    pub async fn put_webhook_if<E: Send + 'static>(
+        &self,
+        org: &OrgId,
+        webhook: Webhook,
+        judge: impl FnOnce(&Org, &Webhook) -> Result<(), E> + Send + 'static,
+    ) -> Result<Result<bool, E>, Refused> {
         let org = org.clone();
-        self.commit(0, move |writer| settings::put_webhook(writer, &org, webhook)).await
+        self.commit(0, move |writer| settings::put_webhook(writer, &org, webhook, judge)).await
     }
 
     /// Changes a webhook as it is when its turn comes in the committer. Answers what `change` did.

@@ -67,6 +67,7 @@ impl World {
             description: String::new(),
             max_deliveries: None,
             max_bytes: None,
+            max_webhooks: None,
             created_at: AT,
             updated_at: AT,
         };

@@ -318,6 +318,7 @@ fn no_debug_print_shows_a_secret() {
         authorization: Some(Box::new(Authorization::Bearer { token: secret("token") })),
         headers,
         route,
+        profile: None,
         description: String::new(),
         created_at: UnixMs(0),
         updated_at: UnixMs(0),

@@ -45,6 +45,8 @@ mod answers;
 mod trials;
 // A canary in every secret place.
 mod canary;
+// Webhooks like a product's own.
+mod profiles;
 // URLs with variables, through clients and without.
 mod templates;
 // P1 to P4 and P6 at once, under kill -9.

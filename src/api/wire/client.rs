@@ -3,27 +3,44 @@
 use serde::Serialize;
 
 use super::Members;
+use super::profile::named;
 use super::proof::{AuthorizationOut, HeadersOut, Proof};
 use super::route::{RouteOut, read_route};
 use super::target::base_url;
 use super::webhook::description;
 use crate::api::problem::Problem;
+use crate::catalogue::{Catalogue, Profile};
 use crate::model::{Client, ClientId, Target, UnixMs};
 use crate::queue::Org;
 
 /// Reads the body of `PUT …/clients/{client}`. What is not given gets its default: a PUT replaces the whole client, its
 /// secrets included.
-pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Result<Client, Problem> {
-    const KNOWN: &[&str] =
-        &["base_url", "authorization", "headers", "tls", "proxy", "http2", "bind_address", "description"];
+pub(in crate::api) fn read_client(
+    id: ClientId,
+    body: &[u8],
+    catalogue: &Catalogue,
+    now: UnixMs,
+) -> Result<Client, Problem> {
+    const KNOWN: &[&str] = &[
+        "base_url",
+        "profile",
+        "authorization",
+        "headers",
+        "tls",
+        "proxy",
+        "http2",
+        "bind_address",
+        "description",
+    ];
     let members = Members::parse(body, KNOWN)?;
-    let proof = Proof::read(&members)?;
+    let proof = Proof::read(&members, &Profile::default())?;
     Ok(Client {
         id,
         base_url: base_url(&members)?,
         authorization: proof.authorization,
         headers: proof.headers,
         route: read_route(&members)?,
+        profile: named(&members, catalogue)?.map(|(name, _)| name.into()),
         description: description(&members)?,
         created_at: now,
         updated_at: now,
@@ -35,6 +52,8 @@ pub(in crate::api) fn read_client(id: ClientId, body: &[u8], now: UnixMs) -> Res
 pub(in crate::api) struct ClientOut<'a> {
     id: &'a ClientId,
     base_url: &'a str,
+    /// What webhooks take from here that have none of their own, when they are saved.
+    profile: Option<&'a str>,
     authorization: Option<AuthorizationOut<'a>>,
     headers: HeadersOut<'a>,
     #[serde(flatten)]
@@ -54,6 +73,7 @@ impl<'a> ClientOut<'a> {
         ClientOut {
             id: &client.id,
             base_url: client.base_url.as_str(),
+            profile: client.profile.as_deref(),
             authorization: client.authorization.as_deref().map(Into::into),
             headers: HeadersOut(&client.headers),
             route: RouteOut::from(&client.route),

@@ -7,6 +7,7 @@ mod event;
 mod matching;
 mod members;
 mod org;
+mod profile;
 mod proof;
 mod retry;
 mod rotation;

@@ -19,10 +19,12 @@ pub(in crate::api) fn read_org(body: &[u8], now: UnixMs) -> Result<OrgSettings, 
         let rule = format!("must have 1 to {PLAN_MAX} bytes and no control characters; null means none");
         return Err(members.invalid("plan", rule));
     }
-    let limits = members.object("limits", &["deliveries", "bytes"])?;
+    let limits = members.object("limits", &["deliveries", "bytes", "webhooks"])?;
     let limit = |name: &str| match &limits {
         Some(limits) => match limits.value(name, "a whole number above 0")? {
-            Some(0_u64) => Err(limits.invalid(name, "must be above 0; null means the daemon's default")),
+            Some(0_u64) => {
+                Err(limits.invalid(name, "must be above 0; null means that the org has none of its own"))
+            }
             limit => Ok(limit),
         },
         None => Ok(None),
@@ -31,6 +33,7 @@ pub(in crate::api) fn read_org(body: &[u8], now: UnixMs) -> Result<OrgSettings, 
         plan: plan.map(Into::into),
         max_deliveries: limit("deliveries")?,
         max_bytes: limit("bytes")?,
+        max_webhooks: limit("webhooks")?,
         description: description(&members)?,
         created_at: now,
         updated_at: now,
@@ -51,11 +54,13 @@ pub(in crate::api) struct OrgOut<'a> {
     pub(in crate::api) dead_letters: u64,
 }
 
-/// The limits in force: the org's own, or the daemon's.
+/// The limits in force: the org's own, or the daemon's; of webhooks, none if only their profiles bound them.
 #[derive(Serialize)]
 pub(in crate::api) struct LimitsOut {
     pub(in crate::api) deliveries: u64,
     pub(in crate::api) bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::api) webhooks: Option<u64>,
 }
 
 /// An org's queue in short.
@@ -86,13 +91,13 @@ mod tests {
         assert_eq!((settings.plan, settings.max_deliveries, settings.max_bytes), (None, None, None));
         assert_eq!((settings.created_at, settings.description.as_str()), (UnixMs(7), ""));
         let settings = read_org(
-            br#"{"plan":"pro","limits":{"deliveries":5,"bytes":null},"description":"x"}"#,
+            br#"{"plan":"pro","limits":{"deliveries":5,"bytes":null,"webhooks":40},"description":"x"}"#,
             UnixMs(0),
         )
         .unwrap();
         assert_eq!(
-            (settings.plan.as_deref(), settings.max_deliveries, settings.max_bytes),
-            (Some("pro"), Some(5), None)
+            (settings.plan.as_deref(), settings.max_deliveries, settings.max_bytes, settings.max_webhooks),
+            (Some("pro"), Some(5), None, Some(40))
         );
     }
 
@@ -103,6 +108,7 @@ mod tests {
         refused(r#"{"limits":7}"#, "/limits");
         refused(r#"{"limits":{"deliveries":0}}"#, "/limits/deliveries");
         refused(r#"{"limits":{"bytes":-1}}"#, "/limits/bytes");
+        refused(r#"{"limits":{"webhooks":0}}"#, "/limits/webhooks");
         refused(r#"{"limits":{"events":1}}"#, "/limits/events");
         refused(r#"{"description":7}"#, "/description");
         refused(r#"{"name":"x"}"#, "/name");

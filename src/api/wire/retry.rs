@@ -1,7 +1,6 @@
 //! When a failed attempt is tried again: read, checked and shown. PURE.
 
 use std::fmt::Write as _;
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -9,83 +8,44 @@ use serde_json::value::RawValue;
 
 use super::Members;
 use crate::api::problem::Problem;
-use crate::model::{ATTEMPTS_MAX, HumanDuration, OnExhausted, Retry, format_duration, parse_duration};
+use crate::model::{HumanDuration, Retry, RetryGiven, parse_duration};
 
-/// A wait longer than this is more likely a mistake than a schedule.
-pub(super) const DELAY_MAX: Duration = Duration::from_secs(24 * 3600);
-const FACTOR: RangeInclusive<f64> = 1.0..=100.0;
-const JITTER: RangeInclusive<f64> = 0.0..=1.0;
-
-/// Reads `retry`. What is not given gets its default.
-pub(super) fn retry(members: &Members<'_>) -> Result<Retry, Problem> {
+/// Reads `retry`. What is not given comes from `base`.
+pub(super) fn retry(members: &Members<'_>, base: &Retry) -> Result<Retry, Problem> {
     const KNOWN: &[&str] =
         &["attempts", "first_delay", "factor", "max_delay", "jitter", "schedule", "on_exhausted"];
-    let default = Retry::default();
-    let Some(members) = members.object("retry", KNOWN)? else { return Ok(default) };
-    let schedule = schedule(&members)?;
-    let attempts_default = match &schedule {
-        Some(waits) => waits.len() as u64 + 1,
-        None => u64::from(default.attempts),
+    let Some(members) = members.object("retry", KNOWN)? else { return Ok(base.clone()) };
+    let given = RetryGiven {
+        attempts: members.value("attempts", "a whole number")?,
+        first_delay: members.duration("first_delay")?,
+        factor: members.value("factor", "a number")?,
+        max_delay: members.duration("max_delay")?,
+        schedule: schedule(&members)?,
+        jitter: members.value("jitter", "a number")?,
+        on_exhausted: members.ruled("on_exhausted")?,
     };
-    let attempts = members.value("attempts", "a whole number")?.unwrap_or(attempts_default);
-    let attempts = u32::try_from(attempts)
-        .ok()
-        .filter(|attempts| (1..=ATTEMPTS_MAX).contains(attempts))
-        .ok_or_else(|| members.invalid("attempts", format_args!("must be from 1 to {ATTEMPTS_MAX}")))?;
-    let first_delay = members.duration("first_delay")?.unwrap_or(default.first_delay);
-    if first_delay > DELAY_MAX {
-        return Err(members.invalid("first_delay", "must be at most 24h"));
-    }
-    // Without a maximum of its own, a first delay above the default maximum is what was meant.
-    let max_delay = members.duration("max_delay")?.unwrap_or(default.max_delay.max(first_delay));
-    if max_delay > DELAY_MAX || max_delay < first_delay {
-        let first_delay = format_duration(first_delay);
-        let rule = format!("must be at least first_delay ({first_delay}) and at most 24h");
-        return Err(members.invalid("max_delay", rule));
-    }
-    let factor = number_within(&members, "factor", &FACTOR)?.unwrap_or(default.factor);
-    let jitter = number_within(&members, "jitter", &JITTER)?.unwrap_or(default.jitter);
-    let on_exhausted = members.ruled("on_exhausted")?.unwrap_or(OnExhausted::Advance);
-    Ok(Retry { attempts, first_delay, factor, max_delay, schedule, jitter, on_exhausted })
+    given.over(base).map_err(|fault| match fault.wait {
+        Some(index) => of_wait(&members, index, fault.rule),
+        None => members.invalid(fault.member, fault.rule),
+    })
 }
 
-/// The explicit waits, which take the place of the formula's three numbers.
-fn schedule(members: &Members<'_>) -> Result<Option<std::sync::Arc<[Duration]>>, Problem> {
+/// The explicit waits.
+fn schedule(members: &Members<'_>) -> Result<Option<Vec<Duration>>, Problem> {
     let given: Option<Vec<&RawValue>> = members.value("schedule", "a list of durations")?;
     let Some(given) = given else { return Ok(None) };
-    let waits_max = ATTEMPTS_MAX - 1;
-    if !(1..=waits_max as usize).contains(&given.len()) {
-        let rule = format!("must have 1 to {waits_max} waits, one before each attempt after the first");
-        return Err(members.invalid("schedule", rule));
-    }
-    for other in ["first_delay", "factor", "max_delay"] {
-        if members.raw(other).is_some_and(|value| value.get() != "null") {
-            return Err(
-                members.invalid(other, "cannot be given beside schedule, which says every wait itself")
-            );
-        }
-    }
     let wait = |(index, text): (usize, &&RawValue)| {
-        let refuse =
-            |rule: String| Problem::invalid(format!("{}/{index}", members.pointer("schedule")), rule);
-        let text: String = serde_json::from_str(text.get())
-            .map_err(|_| refuse("a wait must be a duration as text, for example \"10s\"".to_owned()))?;
-        let wait = parse_duration(&text).map_err(refuse)?;
-        if wait > DELAY_MAX { Err(refuse("a wait must be at most 24h".to_owned())) } else { Ok(wait) }
+        let rule = "a wait must be a duration as text, for example \"10s\"";
+        let text: String =
+            serde_json::from_str(text.get()).map_err(|_| of_wait(members, index, rule.to_owned()))?;
+        parse_duration(&text).map_err(|rule| of_wait(members, index, rule))
     };
     given.iter().enumerate().map(wait).collect::<Result<_, _>>().map(Some)
 }
 
-fn number_within(
-    members: &Members<'_>,
-    name: &str,
-    range: &RangeInclusive<f64>,
-) -> Result<Option<f64>, Problem> {
-    let Some(number) = members.value(name, "a number")? else { return Ok(None) };
-    if !range.contains(&number) {
-        return Err(members.invalid(name, format_args!("must be from {} to {}", range.start(), range.end())));
-    }
-    Ok(Some(number))
+/// A refusal of the wait with this index.
+fn of_wait(members: &Members<'_>, index: usize, rule: String) -> Problem {
+    Problem::invalid(format!("{}/{index}", members.pointer("schedule")), rule)
 }
 
 /// A schedule as shown: the formula's three numbers, or the explicit waits.
@@ -139,7 +99,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Retry, Problem> {
         let body = format!(r#"{{"retry":{text}}}"#);
-        retry(&Members::parse(body.as_bytes(), &["retry"])?)
+        retry(&Members::parse(body.as_bytes(), &["retry"])?, &Retry::default())
     }
 
     #[track_caller]

@@ -6,33 +6,36 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::profile::{named, of_client};
 use super::proof::{AuthorizationOut, HeadersOut, Proof, SignatureOut};
-use super::retry::{DELAY_MAX, RetryOut, retry};
+use super::retry::{RetryOut, retry};
 use super::route::{RouteOut, read_route};
 use super::target::{TargetOut, check_variables, shown, target};
 use super::{Members, matching};
 use crate::api::problem::Problem;
-use crate::catalogue::Catalogue;
+use crate::catalogue::{Catalogue, Profile};
 use crate::model::{
-    EventPattern, HumanDuration, Method, PASSWORD_HEADER, RETRY_AFTER_MAX_DEFAULT, Route, Secret,
-    TIMEOUT_DEFAULT, TIMEOUT_MAX, TIMEOUT_MIN, Target, UnixMs, Webhook, WebhookId, format_duration,
+    EventPattern, HumanDuration, PASSWORD_HEADER, PASSWORD_MAX, Route, Secret, Target, UnixMs, Webhook,
+    WebhookId, check_retry_after_max, check_timeout,
 };
+use crate::queue::Clients;
 
-const PASSWORD_MAX: usize = 2048;
 pub(super) const DESCRIPTION_MAX: usize = 1024;
 
-/// Reads the body of `PUT …/webhooks/{webhook}`. What is not given gets its default: a PUT replaces the whole webhook,
-/// its password included.
+/// Reads the body of `PUT …/webhooks/{webhook}`. What is not given comes from the profile, the webhook's own or else its
+/// client's, or else gets its default: a PUT replaces the whole webhook, its password included.
 pub(in crate::api) fn read_webhook(
     id: WebhookId,
     body: &[u8],
     catalogue: &Catalogue,
+    clients: &Clients,
     now: UnixMs,
 ) -> Result<Webhook, Problem> {
     const KNOWN: &[&str] = &[
         "url",
         "client",
         "path",
+        "profile",
         "method",
         "events",
         "match",
@@ -65,9 +68,13 @@ pub(in crate::api) fn read_webhook(
             }
         }
     }
-    let proof = Proof::read(&members)?;
+    let own = named(&members, catalogue)?;
+    let profile = if own.is_some() { own } else { of_client(&target, clients, catalogue)? };
+    let plain = Profile::default();
+    let (profile, base) = profile.map_or((None, &plain), |(name, profile)| (Some(name.into()), profile));
+    let proof = Proof::read(&members, base)?;
     Ok(Webhook {
-        method: members.ruled("method")?.unwrap_or(Method::Post),
+        method: members.ruled("method")?.unwrap_or(base.method),
         events,
         matching: matching::conditions(&members)?,
         password: password(&members)?,
@@ -76,12 +83,13 @@ pub(in crate::api) fn read_webhook(
         signature: proof.signature,
         headers: proof.headers,
         route: Some(route).filter(|route| !route.is_default()).map(Arc::new),
-        retry: retry(&members)?,
-        retry_after_max: retry_after_max(&members)?,
-        timeout: timeout(&members)?,
-        disable_on_gone: flag(&members, "disable_on_gone", false)?,
+        retry: retry(&members, &base.retry)?,
+        retry_after_max: ruled(&members, "retry_after_max", base.retry_after_max, check_retry_after_max)?,
+        timeout: ruled(&members, "timeout", base.timeout, check_timeout)?,
+        disable_on_gone: flag(&members, "disable_on_gone", base.disable_on_gone)?,
         enabled: flag(&members, "enabled", true)?,
-        faithful: flag(&members, "faithful", false)?,
+        faithful: flag(&members, "faithful", base.faithful)?,
+        profile,
         description: description(&members)?,
         ..Webhook::new(id, target, now)
     })
@@ -111,22 +119,15 @@ fn password(members: &Members<'_>) -> Result<Option<Secret>, Problem> {
     Ok(Some(Secret::new(text.into_owned())))
 }
 
-fn timeout(members: &Members<'_>) -> Result<Duration, Problem> {
-    let timeout = members.duration("timeout")?.unwrap_or(TIMEOUT_DEFAULT);
-    if (TIMEOUT_MIN..=TIMEOUT_MAX).contains(&timeout) {
-        return Ok(timeout);
-    }
-    let (min, max) = (format_duration(TIMEOUT_MIN), format_duration(TIMEOUT_MAX));
-    Err(members.invalid("timeout", format_args!("must be from {min} to {max}")))
-}
-
-/// Zero means that it is ignored.
-fn retry_after_max(members: &Members<'_>) -> Result<Duration, Problem> {
-    let longest = members.duration("retry_after_max")?.unwrap_or(RETRY_AFTER_MAX_DEFAULT);
-    if longest > DELAY_MAX {
-        return Err(members.invalid("retry_after_max", "must be at most 24h; \"0s\" ignores Retry-After"));
-    }
-    Ok(longest)
+/// A duration with a rule of its own.
+fn ruled(
+    members: &Members<'_>,
+    name: &str,
+    default: Duration,
+    rule: impl FnOnce(Duration) -> Result<Duration, String>,
+) -> Result<Duration, Problem> {
+    let Some(given) = members.duration(name)? else { return Ok(default) };
+    rule(given).map_err(|rule| members.invalid(name, rule))
 }
 
 fn flag(members: &Members<'_>, name: &str, default: bool) -> Result<bool, Problem> {
@@ -140,6 +141,7 @@ pub(in crate::api) struct WebhookOut<'a> {
     id: &'a WebhookId,
     #[serde(flatten)]
     target: TargetOut<'a>,
+    profile: Option<&'a str>,
     method: &'static str,
     events: &'a [EventPattern],
     #[serde(rename = "match")]
@@ -174,6 +176,7 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
         WebhookOut {
             id: &webhook.id,
             target: shown(&webhook.target),
+            profile: webhook.profile.as_deref(),
             method: webhook.method.as_str(),
             events: &webhook.events,
             matching: matching::shown(&webhook.matching),
@@ -197,70 +200,5 @@ impl<'a> From<&'a Webhook> for WebhookOut<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::api::problem::Kind;
-
-    fn read(body: &str) -> Result<Webhook, Problem> {
-        read_webhook("orders".parse().unwrap(), body.as_bytes(), &Catalogue::shipped(), UnixMs(0))
-    }
-
-    #[track_caller]
-    fn refused(body: &str, field: &str) {
-        let problem = read(body).err().unwrap_or_else(|| panic!("accepted: {body}"));
-        assert_eq!((problem.kind, problem.field.as_deref()), (Kind::InvalidField, Some(field)), "{body}");
-    }
-
-    #[test]
-    fn defaults_are_filled_in_when_shown() {
-        let webhook = read(r#"{"url":"https://example.com/hook"}"#).unwrap();
-        assert_eq!(
-            serde_json::to_string(&WebhookOut::from(&webhook)).unwrap(),
-            r#"{"id":"orders","url":"https://example.com/hook","method":"POST","events":["*"],"match":{},"password_set":false,"password_header":"x-tt-webhook-password","authorization":null,"signature":null,"headers":{},"tls":null,"proxy":null,"proxy_credentials_set":false,"http2":null,"bind_address":null,"retry":{"attempts":10,"first_delay":"200ms","factor":2,"max_delay":"10s","jitter":0,"on_exhausted":"advance"},"retry_after_max":"1m","timeout":"10s","disable_on_gone":false,"enabled":true,"faithful":false,"description":"","created_at":"1970-01-01T00:00:00.000Z","updated_at":"1970-01-01T00:00:00.000Z"}"#
-        );
-    }
-
-    #[test]
-    fn a_password_is_taken_and_never_shown() {
-        let webhook = read(r#"{"url":"https://a.example/","password":"canary-7"}"#).unwrap();
-        assert_eq!(webhook.password.as_ref().unwrap().expose(), "canary-7");
-        let shown = serde_json::to_string(&WebhookOut::from(&webhook)).unwrap();
-        assert!(shown.contains(r#""password_set":true"#) && !shown.contains("canary"), "{shown}");
-        assert!(read(r#"{"url":"https://a.example/","password":null}"#).unwrap().password.is_none());
-        let long = "x".repeat(PASSWORD_MAX + 1);
-        for bad in ["", " a", "a ", "a\\nb", "\u{e4}", &long] {
-            let body = format!(r#"{{"url":"https://a.example/","password":"{bad}"}}"#);
-            refused(&body, "/password");
-            assert!(bad.len() < 4 || !read(&body).unwrap_err().detail.contains(bad));
-        }
-    }
-
-    #[test]
-    fn numbers_and_durations_keep_to_their_bounds() {
-        let with = |rest: &str| format!(r#"{{"url":"https://a.example/",{rest}}}"#);
-        for (rest, field) in [
-            (r#""timeout":"99ms""#, "/timeout"),
-            (r#""timeout":"61s""#, "/timeout"),
-            (r#""timeout":10"#, "/timeout"),
-            (r#""timeout":"ten""#, "/timeout"),
-            (r#""enabled":"yes""#, "/enabled"),
-            (r#""events":[]"#, "/events"),
-            (r#""events":"*""#, "/events"),
-            (r#""events":["a","b*"]"#, "/events/1"),
-            (r#""events":[7]"#, "/events/0"),
-            (r#""retry":7"#, "/retry"),
-            (r#""retry_after_max":"25h""#, "/retry_after_max"),
-            (r#""method":"HEAD""#, "/method"),
-            (r#""method":7"#, "/method"),
-            (r#""match":7"#, "/match"),
-            (r#""disable_on_gone":1"#, "/disable_on_gone"),
-            (r#""faithful":"no""#, "/faithful"),
-            (r#""description":"a\u001bb""#, "/description"),
-        ] {
-            refused(&with(rest), field);
-        }
-        let webhook = read(&with(r#""timeout":"100ms","method":"delete","retry_after_max":"0s""#)).unwrap();
-        assert_eq!((webhook.timeout, webhook.method), (TIMEOUT_MIN, Method::Delete));
-        assert!(webhook.retry_after_max.is_zero());
-    }
-}
+#[path = "webhook_tests.rs"]
+mod tests;

@@ -22,8 +22,8 @@ use trial::TestArgs;
 /// What to do with webhooks.
 #[derive(Debug, Subcommand)]
 pub(super) enum WebhookCommand {
-    /// Create a webhook, or replace it: what is not given goes back to its default, and a password that is not given again
-    /// is removed.
+    /// Create a webhook, or replace it: what is not given comes from its profile or goes back to its default, and a password
+    /// that is not given again is removed.
     Put(Box<PutArgs>),
     /// List an org's webhooks.
     List {
@@ -87,7 +87,14 @@ pub(super) async fn run(context: &Context, command: WebhookCommand) -> Result<()
     match command {
         WebhookCommand::Put(args) => {
             let path = address(&args.org, &args.webhook);
-            let answer = api.call(Method::PUT, &path, Some(&args.body()?)).await?;
+            let profiled = match args.signs_as_client() {
+                Some(client) => {
+                    let client = api.get(&format!("/v1/orgs/{}/clients/{client}", args.org)).await?;
+                    client.get("profile").is_some_and(Value::is_string)
+                }
+                None => false,
+            };
+            let answer = api.call(Method::PUT, &path, Some(&args.body(profiled)?)).await?;
             output::done(context.global.json, &answer, "saved")
         }
         WebhookCommand::List { org, page } => {
@@ -100,13 +107,23 @@ pub(super) async fn run(context: &Context, command: WebhookCommand) -> Result<()
                     Some(client) => format!("{client}: {}", output::cell(webhook, "/path")),
                     None => output::cell(webhook, "/url"),
                 };
-                let [id, method, events, enabled, attempts, timeout, description] =
-                    ["/id", "/method", "/events", "/enabled", "/retry/attempts", "/timeout", "/description"]
-                        .map(|at| output::cell(webhook, at));
-                [id, method, target, events, enabled, attempts, timeout, description]
+                let cell = |at| output::cell(webhook, at);
+                let [id, method, profile] = ["/id", "/method", "/profile"].map(cell);
+                let [events, enabled, attempts, timeout, description] =
+                    ["/events", "/enabled", "/retry/attempts", "/timeout", "/description"].map(cell);
+                [id, method, target, profile, events, enabled, attempts, timeout, description]
             };
-            let headings =
-                ["WEBHOOK", "METHOD", "TO", "EVENTS", "ENABLED", "ATTEMPTS", "TIMEOUT", "DESCRIPTION"];
+            let headings = [
+                "WEBHOOK",
+                "METHOD",
+                "TO",
+                "PROFILE",
+                "EVENTS",
+                "ENABLED",
+                "ATTEMPTS",
+                "TIMEOUT",
+                "DESCRIPTION",
+            ];
             output::table(headings, list.items.iter().map(row).collect())?;
             list.say_more();
             Ok(())

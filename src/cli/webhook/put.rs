@@ -12,7 +12,6 @@ use crate::model::{ClientId, EventPattern, HumanDuration, OnExhausted, OrgId, We
 
 /// A webhook's settings.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own on the command line")]
 pub(in crate::cli) struct PutArgs {
     /// The org.
     pub(super) org: OrgId,
@@ -27,6 +26,10 @@ pub(in crate::cli) struct PutArgs {
     /// Path and query after the client's base URL.
     #[arg(long, requires = "client")]
     path: Option<String>,
+    /// The product whose settings it takes where none are given: timetime, timekit, trackingtime, absence, or one of your own
+    /// [default: the client's].
+    #[arg(long, value_name = "PRODUCT")]
+    profile: Option<String>,
     /// GET, POST, PUT, PATCH or DELETE [default: POST].
     #[arg(long)]
     method: Option<crate::model::Method>,
@@ -45,10 +48,11 @@ pub(in crate::cli) struct PutArgs {
     /// Another header for the password.
     #[arg(long, value_name = "NAME")]
     password_header: Option<String>,
-    /// Sign as Standard Webhooks, with the secret (whsec_… or whsk_…) in this file.
+    /// Sign with the secret in this file: as the profile says if one is named, else as Standard Webhooks (whsec_… or
+    /// whsk_…).
     #[arg(long, value_name = "FILE")]
     signing_secret_file: Option<PathBuf>,
-    /// Sign with lowercase hex in this header instead, with that secret.
+    /// Sign with lowercase hex in this header, with that secret.
     #[arg(long, value_name = "NAME", requires = "signing_secret_file")]
     signature_header: Option<String>,
     /// How the receiver knows us and how it is reached.
@@ -82,12 +86,12 @@ pub(in crate::cli) struct PutArgs {
     /// How long an attempt may take in all [default: 10s].
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<HumanDuration>,
-    /// Disable the webhook when its receiver answers 410 Gone.
-    #[arg(long)]
-    disable_on_gone: bool,
-    /// Send only the headers that are set here, none of postrider's own.
-    #[arg(long)]
-    faithful: bool,
+    /// Disable the webhook when its receiver answers 410 Gone; =false does not, although the profile says to.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    disable_on_gone: Option<bool>,
+    /// Send only the headers that are set here, none of postrider's own; =false sends them although the profile says not to.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    faithful: Option<bool>,
     /// Listen to nothing for now.
     #[arg(long)]
     disabled: bool,
@@ -105,8 +109,15 @@ pub(super) fn pair(text: &str) -> std::result::Result<(String, String), String> 
 }
 
 impl PutArgs {
-    pub(super) fn body(&self) -> Result<Value> {
-        let body = self.settings()?;
+    /// The client whose profile, if it has one, decides how the secret signs: nothing is said of it here.
+    pub(super) fn signs_as_client(&self) -> Option<&ClientId> {
+        let open = self.profile.is_none() && self.signature_header.is_none();
+        self.client.as_ref().filter(|_| open && self.signing_secret_file.is_some())
+    }
+
+    /// The webhook as JSON. `profiled` says whether a profile that is not named here decides how the secret signs.
+    pub(super) fn body(&self, profiled: bool) -> Result<Value> {
+        let body = self.settings(profiled)?;
         match &self.file {
             Some(file) => whole(file, "webhook", &body),
             None => Ok(Value::Object(body)),
@@ -114,7 +125,7 @@ impl PutArgs {
     }
 
     /// What was given as flags.
-    fn settings(&self) -> Result<Map<String, Value>> {
+    fn settings(&self, profiled: bool) -> Result<Map<String, Value>> {
         let mut body = self.destination.members()?;
         let mut put = |name: &str, value: Option<Value>| {
             if let Some(value) = value {
@@ -124,17 +135,18 @@ impl PutArgs {
         put("url", self.url.as_ref().map(|url| json!(url)));
         put("client", self.client.as_ref().map(|client| json!(client)));
         put("path", self.path.as_ref().map(|path| json!(path)));
+        put("profile", self.profile.as_ref().map(|profile| json!(profile)));
         put("method", self.method.map(|method| json!(method.as_str())));
         put("events", (!self.events.is_empty()).then(|| json!(self.events)));
         put("match", self.matching());
         put("password", self.password()?.map(|password| json!(password)));
         put("password_header", self.password_header.as_ref().map(|name| json!(name)));
-        put("signature", self.signature()?);
+        put("signature", self.signature(profiled)?);
         put("retry", self.retry());
         put("retry_after_max", self.retry_after_max.map(|longest| json!(longest)));
         put("timeout", self.timeout.map(|timeout| json!(timeout)));
-        put("disable_on_gone", self.disable_on_gone.then_some(Value::Bool(true)));
-        put("faithful", self.faithful.then_some(Value::Bool(true)));
+        put("disable_on_gone", self.disable_on_gone.map(Value::Bool));
+        put("faithful", self.faithful.map(Value::Bool));
         put("enabled", self.disabled.then_some(Value::Bool(false)));
         put("description", self.description.as_ref().map(|description| json!(description)));
         Ok(body)
@@ -151,12 +163,13 @@ impl PutArgs {
         (!conditions.is_empty()).then_some(Value::Object(conditions))
     }
 
-    fn signature(&self) -> Result<Option<Value>> {
+    fn signature(&self, profiled: bool) -> Result<Option<Value>> {
         let Some(file) = &self.signing_secret_file else { return Ok(None) };
         let secret = secret(file, "signing secret")?;
         Ok(Some(match &self.signature_header {
-            None => json!({"type": "standard", "secret": secret}),
             Some(header) => json!({"type": "hex", "header": header, "secret": secret}),
+            None if profiled || self.profile.is_some() => json!({"secret": secret}),
+            None => json!({"type": "standard", "secret": secret}),
         }))
     }
 

@@ -175,6 +175,7 @@ async fn what_a_webhook_leaves_open_is_its_clients_then_the_daemons() {
         authorization: None,
         headers: model::Headers::default(),
         route,
+        profile: None,
         description: String::new(),
         created_at: model::UnixMs(0),
         updated_at: model::UnixMs(0),

@@ -63,7 +63,7 @@ pub fn address<'a>(
 ) -> Result<Addressed<'a>, DeadReason> {
     let (base, template) = match (&webhook.target, client) {
         (Target::Url(template), _) => ("", template),
-        (Target::Client { path, .. }, Some(client)) => (base(client, path), path),
+        (Target::Client { path, .. }, Some(client)) => (client.base_before(path), path),
         // A client's webhooks are deleted before it is.
         (Target::Client { .. }, None) => return Err(DeadReason::WebhookDeleted),
     };
@@ -84,16 +84,6 @@ pub fn address<'a>(
 #[must_use]
 pub fn at_fault<'w>(delivery: &Delivery, webhook: &'w Webhook, catalogue: &Catalogue) -> Option<&'w str> {
     webhook.target.variables().find(|name| value(name, delivery, catalogue).is_err())
-}
-
-/// A client's URL as it stands before a path.
-fn base<'a>(client: &'a Client, path: &UrlTemplate) -> &'a str {
-    let base = client.base_url.as_str();
-    match path.as_fixed() {
-        Some("") => base,
-        // The path brings its own slash.
-        _ => base.strip_suffix('/').unwrap_or(base),
-    }
 }
 
 /// The URL that `base` and `template` make with these values, the variables' names given.

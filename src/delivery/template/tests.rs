@@ -22,6 +22,7 @@ fn client(base_url: &str) -> Client {
         authorization: None,
         headers: Headers::default(),
         route: Route::default(),
+        profile: None,
         description: String::new(),
         created_at: UnixMs(0),
         updated_at: UnixMs(0),

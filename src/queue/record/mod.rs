@@ -192,7 +192,7 @@ macro_rules! unchanged {
     };
 }
 
-unchanged!(u32, u64, DeliveryRecord, AttemptRecord, DeadRecord, OrgRecord, ClientRecord, QuarantineRecord);
+unchanged!(u32, u64, DeliveryRecord, AttemptRecord, DeadRecord, QuarantineRecord);
 
 impl Record for StateRecord {
     fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {

@@ -15,17 +15,31 @@ use crate::queue::seal::Unreadable;
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(in crate::queue) struct OrgRecord {
-    pub id: String,
-    pub plan: Option<String>,
-    pub description: String,
-    pub max_deliveries: Option<u64>,
-    pub max_bytes: Option<u64>,
-    pub created_at_ms: i64,
-    pub updated_at_ms: i64,
+    before: OrgRecord2,
+    max_webhooks: Option<u64>,
+}
+
+/// As it was up to format 2.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(super) struct OrgRecord2 {
+    id: String,
+    plan: Option<String>,
+    description: String,
+    max_deliveries: Option<u64>,
+    max_bytes: Option<u64>,
+    created_at_ms: i64,
+    updated_at_ms: i64,
 }
 
 #[derive(Clone, PartialEq, Encode, Decode)]
 pub(in crate::queue) struct ClientRecord {
+    before: ClientRecord2,
+    profile: Option<String>,
+}
+
+/// As it was in format 2.
+#[derive(Clone, PartialEq, Encode, Decode)]
+pub(super) struct ClientRecord2 {
     id: String,
     base_url: String,
     authorization: Option<AuthorizationRecord>,
@@ -38,6 +52,13 @@ pub(in crate::queue) struct ClientRecord {
 
 #[derive(Clone, PartialEq, Encode, Decode)]
 pub(in crate::queue) struct WebhookRecord {
+    before: WebhookRecord2,
+    profile: Option<String>,
+}
+
+/// As it was in format 2.
+#[derive(Clone, PartialEq, Encode, Decode)]
+pub(super) struct WebhookRecord2 {
     id: String,
     client: Option<String>,
     /// The whole URL, or path and query after the client's base URL.
@@ -97,15 +118,38 @@ struct RetryRecord {
     on_exhausted: String,
 }
 
-impl Record for WebhookRecord {
+impl Record for OrgRecord {
     fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
-        if version == 1 { decode::<WebhookRecord1>(bytes).map(Into::into) } else { decode(bytes) }
+        if version < 3 {
+            return Ok(OrgRecord { before: decode(bytes)?, max_webhooks: None });
+        }
+        decode(bytes)
     }
 }
 
-impl From<WebhookRecord1> for WebhookRecord {
-    fn from(old: WebhookRecord1) -> WebhookRecord {
-        WebhookRecord {
+impl Record for ClientRecord {
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        if version < 3 {
+            return Ok(ClientRecord { before: decode(bytes)?, profile: None });
+        }
+        decode(bytes)
+    }
+}
+
+impl Record for WebhookRecord {
+    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        let before = match version {
+            1 => decode::<WebhookRecord1>(bytes)?.into(),
+            2 => decode(bytes)?,
+            _ => return decode(bytes),
+        };
+        Ok(WebhookRecord { before, profile: None })
+    }
+}
+
+impl From<WebhookRecord1> for WebhookRecord2 {
+    fn from(old: WebhookRecord1) -> WebhookRecord2 {
+        WebhookRecord2 {
             id: old.id,
             client: None,
             // Braces had no meaning then, and have none in what was saved then.
@@ -146,7 +190,7 @@ fn ms(duration: Duration) -> u64 {
 
 impl OrgRecord {
     pub(in crate::queue) fn new(id: &OrgId, settings: &OrgSettings) -> OrgRecord {
-        OrgRecord {
+        let before = OrgRecord2 {
             id: id.as_str().to_owned(),
             plan: settings.plan.clone(),
             description: settings.description.clone(),
@@ -154,25 +198,28 @@ impl OrgRecord {
             max_bytes: settings.max_bytes,
             created_at_ms: settings.created_at.0,
             updated_at_ms: settings.updated_at.0,
-        }
+        };
+        OrgRecord { before, max_webhooks: settings.max_webhooks }
     }
 
     pub(in crate::queue) fn into_parts(self) -> Result<(OrgId, OrgSettings), Unreadable> {
+        let OrgRecord { before, max_webhooks } = self;
         let settings = OrgSettings {
-            plan: self.plan,
-            description: self.description,
-            max_deliveries: self.max_deliveries,
-            max_bytes: self.max_bytes,
-            created_at: UnixMs(self.created_at_ms),
-            updated_at: UnixMs(self.updated_at_ms),
+            plan: before.plan,
+            description: before.description,
+            max_deliveries: before.max_deliveries,
+            max_bytes: before.max_bytes,
+            max_webhooks,
+            created_at: UnixMs(before.created_at_ms),
+            updated_at: UnixMs(before.updated_at_ms),
         };
-        Ok((parse(&self.id)?, settings))
+        Ok((parse(&before.id)?, settings))
     }
 }
 
 impl From<&Client> for ClientRecord {
     fn from(client: &Client) -> ClientRecord {
-        ClientRecord {
+        let before = ClientRecord2 {
             id: client.id.as_str().to_owned(),
             base_url: client.base_url.as_str().to_owned(),
             authorization: client.authorization.as_deref().map(AuthorizationRecord::from),
@@ -181,21 +228,24 @@ impl From<&Client> for ClientRecord {
             description: client.description.clone(),
             created_at_ms: client.created_at.0,
             updated_at_ms: client.updated_at.0,
-        }
+        };
+        ClientRecord { before, profile: client.profile.as_ref().map(ToString::to_string) }
     }
 }
 
 impl ClientRecord {
     pub(in crate::queue) fn into_client(self) -> Result<Client, Unreadable> {
+        let ClientRecord { before, profile } = self;
         Ok(Client {
-            id: parse(&self.id)?,
-            base_url: parse(&self.base_url)?,
-            authorization: self.authorization.map(|record| Box::new(record.into())),
-            headers: headers(self.headers),
-            route: self.route.into_route()?,
-            description: self.description,
-            created_at: UnixMs(self.created_at_ms),
-            updated_at: UnixMs(self.updated_at_ms),
+            id: parse(&before.id)?,
+            base_url: parse(&before.base_url)?,
+            authorization: before.authorization.map(|record| Box::new(record.into())),
+            headers: headers(before.headers),
+            route: before.route.into_route()?,
+            profile: profile.map(String::into_boxed_str),
+            description: before.description,
+            created_at: UnixMs(before.created_at_ms),
+            updated_at: UnixMs(before.updated_at_ms),
         })
     }
 }
@@ -210,7 +260,7 @@ impl From<&Webhook> for WebhookRecord {
             let values = condition.values.iter().map(ToString::to_string).collect();
             (condition.attribute.to_string(), values)
         });
-        WebhookRecord {
+        let before = WebhookRecord2 {
             id: webhook.id.as_str().to_owned(),
             client,
             url: template.pieces().iter().map(PieceRecord::from).collect(),
@@ -232,42 +282,45 @@ impl From<&Webhook> for WebhookRecord {
             description: webhook.description.clone(),
             created_at_ms: webhook.created_at.0,
             updated_at_ms: webhook.updated_at.0,
-        }
+        };
+        WebhookRecord { before, profile: webhook.profile.as_ref().map(ToString::to_string) }
     }
 }
 
 impl WebhookRecord {
     pub(in crate::queue) fn into_webhook(self) -> Result<Webhook, Unreadable> {
-        let template = UrlTemplate::new(self.url.into_iter().map(Piece::from).collect());
-        let target = match self.client {
+        let WebhookRecord { before, profile } = self;
+        let template = UrlTemplate::new(before.url.into_iter().map(Piece::from).collect());
+        let target = match before.client {
             None => Target::Url(template),
             Some(client) => Target::Client { client: parse(&client)?, path: template },
         };
-        let matching = self.matching.into_iter().map(|(attribute, values)| Condition {
+        let matching = before.matching.into_iter().map(|(attribute, values)| Condition {
             attribute: attribute.into_boxed_str(),
             values: values.into_iter().map(String::into_boxed_str).collect(),
         });
         Ok(Webhook {
-            id: parse(&self.id)?,
+            id: parse(&before.id)?,
             target,
-            method: parse(&self.method)?,
-            events: self.events.iter().map(|p| parse::<EventPattern>(p)).collect::<Result<_, _>>()?,
+            method: parse(&before.method)?,
+            events: before.events.iter().map(|p| parse::<EventPattern>(p)).collect::<Result<_, _>>()?,
             matching: matching.collect(),
-            password: self.password.map(Secret::new),
-            password_header: self.password_header.map(String::into_boxed_str),
-            authorization: self.authorization.map(|record| Box::new(record.into())),
-            signature: self.signature.map(|record| Box::new(record.into())),
-            headers: headers(self.headers),
-            route: self.route.map(RouteRecord::into_route).transpose()?.map(Into::into),
-            retry: self.retry.into_retry()?,
-            retry_after_max: Duration::from_millis(self.retry_after_max_ms),
-            timeout: Duration::from_millis(self.timeout_ms),
-            disable_on_gone: self.disable_on_gone,
-            enabled: self.enabled,
-            faithful: self.faithful,
-            description: self.description,
-            created_at: UnixMs(self.created_at_ms),
-            updated_at: UnixMs(self.updated_at_ms),
+            password: before.password.map(Secret::new),
+            password_header: before.password_header.map(String::into_boxed_str),
+            authorization: before.authorization.map(|record| Box::new(record.into())),
+            signature: before.signature.map(|record| Box::new(record.into())),
+            headers: headers(before.headers),
+            route: before.route.map(RouteRecord::into_route).transpose()?.map(Into::into),
+            retry: before.retry.into_retry()?,
+            retry_after_max: Duration::from_millis(before.retry_after_max_ms),
+            timeout: Duration::from_millis(before.timeout_ms),
+            disable_on_gone: before.disable_on_gone,
+            enabled: before.enabled,
+            faithful: before.faithful,
+            profile: profile.map(String::into_boxed_str),
+            description: before.description,
+            created_at: UnixMs(before.created_at_ms),
+            updated_at: UnixMs(before.updated_at_ms),
         })
     }
 }

@@ -1,4 +1,4 @@
-//! Settings come back from the store as they went in, those of the first format too.
+//! Settings come back from the store as they went in, those of earlier formats too.
 
 use super::*;
 use crate::model::{
@@ -7,6 +7,12 @@ use crate::model::{
 
 fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
+}
+
+fn encoded(record: &impl Encode) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    super::super::encode(record, &mut bytes).unwrap();
+    bytes
 }
 
 fn route() -> Route {
@@ -47,15 +53,17 @@ fn webhook() -> Webhook {
         },
         disable_on_gone: true,
         faithful: true,
+        profile: Some("timetime".into()),
         ..Webhook::new("orders".parse().unwrap(), target, UnixMs(7))
     }
 }
 
 #[test]
 fn a_webhook_comes_back_as_it_was() {
-    let mut bytes = Vec::new();
-    super::super::encode(&WebhookRecord::from(&webhook()), &mut bytes).unwrap();
-    assert_eq!(WebhookRecord::read(2, &bytes).unwrap().into_webhook().unwrap(), webhook());
+    let record = WebhookRecord::from(&webhook());
+    assert_eq!(WebhookRecord::read(3, &encoded(&record)).unwrap().into_webhook().unwrap(), webhook());
+    let old = WebhookRecord::read(2, &encoded(&record.before)).unwrap().into_webhook().unwrap();
+    assert_eq!(old, Webhook { profile: None, ..webhook() });
     let kinds = [
         Authorization::Bearer { token: secret("t") },
         Authorization::Header { name: "x-key".into(), value: secret("v") },
@@ -76,11 +84,15 @@ fn a_client_comes_back_as_it_was() {
         authorization: Some(Box::new(Authorization::HmacSha256 { secret: secret("s") })),
         headers: Headers([("x-a".into(), secret("1"))].into()),
         route: route(),
+        profile: Some("absence".into()),
         description: "d".into(),
         created_at: UnixMs(1),
         updated_at: UnixMs(2),
     };
-    assert_eq!(ClientRecord::from(&client).into_client().unwrap(), client);
+    let record = ClientRecord::from(&client);
+    assert_eq!(ClientRecord::read(3, &encoded(&record)).unwrap().into_client().unwrap(), client);
+    let old = ClientRecord::read(2, &encoded(&record.before)).unwrap().into_client().unwrap();
+    assert_eq!(old, Client { profile: None, ..client });
 }
 
 #[test]
@@ -100,10 +112,32 @@ fn a_webhook_of_the_first_format_keeps_its_meaning() {
         created_at_ms: 1,
         updated_at_ms: 2,
     };
-    let mut bytes = Vec::new();
-    super::super::encode(&old, &mut bytes).unwrap();
-    let webhook = WebhookRecord::read(1, &bytes).unwrap().into_webhook().unwrap();
+    let webhook = WebhookRecord::read(1, &encoded(&old)).unwrap().into_webhook().unwrap();
     assert_eq!(webhook.target, Target::Url(UrlTemplate::fixed("https://a.example/?x={y}")));
     assert_eq!((webhook.method, webhook.retry.attempts, webhook.enabled), (Method::Post, 3, false));
     assert_eq!(webhook.retry_after_max, RETRY_AFTER_MAX_DEFAULT);
+}
+
+#[test]
+fn an_org_comes_back_as_it_was() {
+    let settings = OrgSettings {
+        plan: Some("pro".into()),
+        description: "d".into(),
+        max_deliveries: Some(5),
+        max_bytes: None,
+        max_webhooks: Some(40),
+        created_at: UnixMs(1),
+        updated_at: UnixMs(2),
+    };
+    let id: OrgId = "acme".parse().unwrap();
+    let record = OrgRecord::new(&id, &settings);
+    assert_eq!(
+        OrgRecord::read(3, &encoded(&record)).unwrap().into_parts().unwrap(),
+        (id.clone(), settings.clone())
+    );
+    let known = OrgSettings { max_webhooks: None, ..settings };
+    for version in [1, 2] {
+        let old = OrgRecord::read(version, &encoded(&record.before)).unwrap();
+        assert_eq!(old.into_parts().unwrap(), (id.clone(), known.clone()));
+    }
 }

@@ -213,6 +213,7 @@ impl Rig {
             description: String::new(),
             max_deliveries: None,
             max_bytes: None,
+            max_webhooks: None,
             created_at: at,
             updated_at: at,
         };

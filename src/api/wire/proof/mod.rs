@@ -9,13 +9,16 @@ mod tests;
 
 use serde_json::value::RawValue;
 
-use self::names::{Names, header_name};
+use self::names::Names;
 pub(in crate::api) use self::shown::{AuthorizationOut, HeadersOut, SignatureOut};
 use super::Members;
 use super::members::pointer_below;
 use crate::api::problem::Problem;
+use crate::catalogue::{Profile, Signing};
 use crate::delivery::sign::Key;
-use crate::model::{Authorization, Headers, PASSWORD_HEADER, SECRETS_MAX, Secret, Signature, SigningSecret};
+use crate::model::{
+    Authorization, Headers, PASSWORD_HEADER, SECRETS_MAX, Secret, Signature, SigningSecret, header_name,
+};
 
 /// The longest user name, password, token, key or header value, in bytes.
 const TEXT_MAX: usize = 2048;
@@ -37,18 +40,20 @@ pub(in crate::api) struct Proof {
 
 impl Proof {
     /// Reads `password_header`, `authorization`, `signature` and `headers`, as far as the object may have them: no
-    /// two of them may want the same header.
-    pub(in crate::api) fn read(members: &Members<'_>) -> Result<Proof, Problem> {
+    /// two of them may want the same header. How secrets are sent that come without saying so is the profile's to say.
+    pub(in crate::api) fn read(members: &Members<'_>, profile: &Profile) -> Result<Proof, Problem> {
         let mut names = Names::default();
-        let password_header = members
+        let given = members
             .text("password_header")?
             .map(|text| header_name(&text).map_err(|rule| members.invalid("password_header", rule)))
             .transpose()?;
-        if password_header.is_some() || members.text("password")?.is_some() {
+        let wanted = given.is_some() || members.text("password")?.is_some();
+        let password_header = given.or_else(|| profile.password_header.clone());
+        if wanted {
             names.add(password_header.as_deref().unwrap_or(PASSWORD_HEADER), "the password");
         }
         let authorization = authorization(members, &mut names)?;
-        let signature = signature(members, &mut names)?;
+        let signature = signature(members, &mut names, profile.signature.as_ref())?;
         let headers = headers(members, &mut names)?;
         Ok(Proof { password_header, authorization, signature, headers })
     }
@@ -87,12 +92,14 @@ const SIGNATURES: &[Kind] = &[
 ];
 const SIGNATURE: &[&str] = &["type", "header", "secret", "secrets", "standard", "hex"];
 
-/// Opens `{"type":"word",…}`, or `{"word":{…}}` with nothing beside it: the word, and the members that go with it.
+/// Opens `{"type":"word",…}`, or `{"word":{…}}` with nothing beside it: the word, and the members that go with it. What
+/// does not say which word is `usual`, if there is one.
 fn open<'a>(
     members: &Members<'a>,
     name: &str,
     any: &'static [&'static str],
     kinds: &'static [Kind],
+    usual: Option<&str>,
 ) -> Result<Option<(&'static str, Members<'a>)>, Problem> {
     let Some(outer) = members.object(name, any)? else { return Ok(None) };
     let words = || kinds.iter().map(|kind| format!("\"{}\"", kind.word)).collect::<Vec<_>>().join(", ");
@@ -108,11 +115,14 @@ fn open<'a>(
     {
         return Ok(Some((kind.word, own)));
     }
-    Err(outer.missing("type", &words()))
+    match usual.and_then(find) {
+        Some(kind) => Ok(members.object(name, kind.known)?.map(|own| (kind.word, own))),
+        None => Err(outer.missing("type", &words())),
+    }
 }
 
 fn authorization(members: &Members<'_>, names: &mut Names) -> Result<Option<Box<Authorization>>, Problem> {
-    let Some((word, own)) = open(members, "authorization", AUTHORIZATION, AUTHORIZATIONS)? else {
+    let Some((word, own)) = open(members, "authorization", AUTHORIZATION, AUTHORIZATIONS, None)? else {
         return Ok(None);
     };
     let read = match word {
@@ -153,13 +163,25 @@ fn basic(own: &Members<'_>) -> Result<Authorization, Problem> {
     Ok(Authorization::Basic { username: username.into_owned(), password })
 }
 
-fn signature(members: &Members<'_>, names: &mut Names) -> Result<Option<Box<Signature>>, Problem> {
-    let Some((word, own)) = open(members, "signature", SIGNATURE, SIGNATURES)? else { return Ok(None) };
+fn signature(
+    members: &Members<'_>,
+    names: &mut Names,
+    usual: Option<&Signing>,
+) -> Result<Option<Box<Signature>>, Problem> {
+    let (usual, usual_header) = match usual {
+        Some(Signing::Standard) => (Some("standard"), None),
+        Some(Signing::Hex { header }) => (Some("hex"), Some(&**header)),
+        None => (None, None),
+    };
+    let Some((word, own)) = open(members, "signature", SIGNATURE, SIGNATURES, usual)? else {
+        return Ok(None);
+    };
     let read = if word == "standard" {
         Signature::Standard { secrets: secrets(&own)? }
     } else {
         let header = own
             .text("header")?
+            .or(usual_header.map(Into::into))
             .ok_or_else(|| own.missing("header", "the header's name, for example \"x-timekit-signature\""))?;
         let header = header_name(&header)
             .and_then(|name| names.take(&name, "the signature").map(|()| name))

@@ -13,7 +13,7 @@ const PAIR: &str =
 const PUBLIC: &str = "whpk_11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=";
 
 fn read(body: &Value) -> Result<Proof, Problem> {
-    Proof::read(&Members::parse(body.to_string().as_bytes(), KNOWN)?)
+    Proof::read(&Members::parse(body.to_string().as_bytes(), KNOWN)?, &Profile::default())
 }
 
 #[track_caller]

@@ -14,10 +14,8 @@ pub(in crate::api::wire) use offered::check_variables;
 use super::Members;
 use crate::api::problem::Problem;
 use crate::delivery::check_url;
-use crate::model::{ClientId, Piece, Target, UrlTemplate};
+use crate::model::{ClientId, Piece, Target, URL_MAX, UrlTemplate};
 
-/// Bytes of a URL or path, as typed and as kept.
-const URL_MAX: usize = 2048;
 /// What a query's values are shown as.
 const MASK: &str = "***";
 /// Stands before a client's path while that is read. The client's own URL is not known here, and does not matter: a path
