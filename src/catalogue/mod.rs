@@ -212,3 +212,5 @@ impl Catalogue {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_shipped;
