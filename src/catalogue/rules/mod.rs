@@ -4,6 +4,7 @@
 //! What a change brings along is hostile: it can use up its budget, and nothing else. No error repeats a value of it.
 
 mod compile;
+mod equality;
 mod expression;
 mod fire;
 mod functions;
