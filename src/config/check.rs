@@ -45,8 +45,11 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         entitled_plans: r.list("intake.entitled_plans").into_iter().collect(),
         validate: r.validate("intake.validate"),
     };
-    let catalogue =
-        CatalogueSettings { products: r.list("catalogue.products"), directory: r.path("catalogue.dir") };
+    let catalogue = CatalogueSettings {
+        products: r.list("catalogue.products"),
+        directory: r.path("catalogue.dir"),
+        set: r.list("catalogue.set"),
+    };
     let scheduler = Scheduler {
         max_in_flight: small(r.integer("scheduler.max_in_flight", 1..=1_000_000)),
         max_payload_bytes: r.bytes("scheduler.max_payload_bytes", BODY_BYTES_MAX..=TIB),
