@@ -7,6 +7,7 @@
 //! | `PUT GET DELETE /v1/orgs/{org}` · `GET /v1/orgs` | `orgs` |
 //! | `PUT GET DELETE /v1/orgs/{org}/webhooks/{webhook}` · `GET …/webhooks` | `webhooks` |
 //! | `POST /v1/orgs/{org}/events` (both sockets) | `events` |
+//! | `POST /v1/orgs/{org}/changes` (both sockets) | `changes` |
 //! | `POST /v1/events` (both sockets) | `stream`, `lines` |
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
@@ -18,6 +19,7 @@
 //! stream and a reader of answers each have a time limit.
 
 mod body;
+mod changes;
 mod clients;
 mod crowd;
 mod dead_letters;
@@ -107,6 +109,8 @@ pub struct App {
     reload: Option<Reload>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
+    /// Changes whose rules may run at once.
+    changes: Arc<Semaphore>,
     /// Bytes of bodies that may be held at once.
     budget: Arc<Semaphore>,
     budget_bytes: usize,
@@ -130,6 +134,7 @@ impl App {
             last_error: LastError::default(),
             reload: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
+            changes: Arc::new(Semaphore::new(changes::CHANGES_MAX)),
             budget: Arc::new(Semaphore::new(budget_bytes)),
             budget_bytes,
             unanswered: Arc::default(),
@@ -199,6 +204,7 @@ fn calls() -> Vec<Call> {
             None,
         ),
         ("/v1/orgs/{org}/events", post(events::post), both),
+        ("/v1/orgs/{org}/changes", post(changes::post), both),
         ("/v1/events", post(stream::post), both),
         ("/v1/orgs/{org}/queue", get(queue::list), None),
         ("/v1/orgs/{org}/queue/retry-now", post(queue::retry_now), None),

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::intake::changes::ChangeRefused;
 use crate::intake::{self, NotAllowed, NotEntitled};
 use crate::queue::Refused;
 
@@ -46,6 +47,14 @@ kinds! {
     InvalidField = "invalid-field", UNPROCESSABLE_ENTITY, "A field has a value that is not allowed";
     /// A payload is not as the catalogue says of its type.
     SchemaViolation = "schema-violation", UNPROCESSABLE_ENTITY, "The payload breaks a rule of its type";
+    /// No catalogue has rules for the entity.
+    UnknownEntity = "unknown-entity", UNPROCESSABLE_ENTITY, "There are no rules for such an entity";
+    /// A rule forbids the change.
+    ChangeRefused = "change-refused", UNPROCESSABLE_ENTITY, "A rule of the entity forbids the change";
+    /// A rule cannot be evaluated with the change.
+    ChangeFailed = "change-failed", UNPROCESSABLE_ENTITY, "A rule cannot be evaluated with the change";
+    /// The change would take or make more than one may.
+    ChangeTooCostly = "change-too-costly", UNPROCESSABLE_ENTITY, "The change is beyond the limits of changes";
     /// A member or parameter that does not exist.
     UnknownField = "unknown-field", UNPROCESSABLE_ENTITY, "There is no such field";
     /// The path is none of ours.
@@ -83,7 +92,7 @@ kinds! {
     /// The org has as many webhooks as it may have.
     TooManyWebhooks = "too-many-webhooks", UNPROCESSABLE_ENTITY, "The org has as many webhooks as it may have";
     /// An id accepted before with other content.
-    IdReused = "id-reused", CONFLICT, "The id was used for another event";
+    IdReused = "id-reused", CONFLICT, "The id was used before, for something else";
     /// Deliveries wait, and the caller did not say to drop them.
     QueueNotEmpty = "queue-not-empty", CONFLICT, "Deliveries are waiting";
     /// Dead letters are kept, and the caller did not say to drop them.
@@ -271,6 +280,33 @@ impl From<NotAllowed> for Problem {
             NotAllowed::TooLong { member, .. } | NotAllowed::SameUrl { member, .. } => {
                 Problem::invalid(format!("/{member}"), detail)
             }
+        }
+    }
+}
+
+impl Problem {
+    /// A change of an entity of this name that was refused.
+    pub(super) fn of_change(entity: &str, refused: ChangeRefused) -> Problem {
+        use crate::catalogue::ChangeRefused as ByRules;
+        let at = |field: String, problem: Problem| Problem { field: Some(field), ..problem };
+        match refused {
+            ChangeRefused::Rules(ByRules::UnknownEntity(nearest)) => {
+                let shown: String = entity.chars().take(64).collect();
+                let advice = nearest.map_or_else(
+                    || "no catalogue in force has any".to_owned(),
+                    |nearest| format!("did you mean \"{nearest}\"?"),
+                );
+                let detail = format!("there are no rules for \"{}\"; {advice}", shown.escape_debug());
+                at("/entity".to_owned(), Problem::new(Kind::UnknownEntity, detail))
+            }
+            ChangeRefused::Rules(ByRules::Forbidden { field, rule }) => {
+                at(field, Problem::new(Kind::ChangeRefused, rule))
+            }
+            ChangeRefused::Rules(ByRules::Failed { field, problem }) => {
+                at(field, Problem::new(Kind::ChangeFailed, problem))
+            }
+            ChangeRefused::Rules(ByRules::TooCostly(what)) => Problem::new(Kind::ChangeTooCostly, what),
+            ChangeRefused::Event { refused, field } => Problem { field, ..Problem::from(refused) },
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::catalogue::Catalogue;
-use crate::config::{Config, Validate};
+use crate::catalogue::{Catalogue, ChangeLimits};
+use crate::config::{Changes, Config, Validate};
 use crate::intake::{self, Entitlement};
 
 /// Limits of calls, and what intake needs to know. Can be changed while running.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub catalogue: Arc<Catalogue>,
     /// What becomes of payloads that are not as the catalogue says.
     pub validate: Validate,
+    /// What one change may come to.
+    pub changes: ChangeLimits,
     /// Deliveries that may wait per org unless the org says otherwise: shown with orgs.
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org unless the org says otherwise: shown with orgs.
@@ -58,6 +60,8 @@ impl Default for Settings {
             entitlement: Entitlement::default(),
             catalogue: Catalogue::shipped(),
             validate: Validate::Reject,
+            // A payload may be as large as a body may be at most.
+            changes: ChangeLimits { max_events: 64, max_cost: 1_000_000, max_payload_bytes: 1 << 20 },
             max_deliveries: 1_000_000,
             max_bytes: 1 << 30,
         }
@@ -68,6 +72,8 @@ impl Settings {
     /// As configured, with the catalogue that the configuration names.
     #[must_use]
     pub fn of(config: &Config, catalogue: Arc<Catalogue>) -> Settings {
+        let defaults = Settings::default();
+        let Changes { max_events, max_cost } = config.changes;
         Settings {
             max_body_bytes: config.limits.max_body_bytes,
             max_line_bytes: config.limits.max_line_bytes,
@@ -76,9 +82,10 @@ impl Settings {
             entitlement: Entitlement::of_plans(config.intake.entitled_plans.iter().cloned()),
             catalogue,
             validate: config.intake.validate,
+            changes: ChangeLimits { max_events, max_cost, ..defaults.changes },
             max_deliveries: config.queue.max_deliveries,
             max_bytes: config.queue.max_bytes,
-            ..Settings::default()
+            ..defaults
         }
     }
 }

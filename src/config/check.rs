@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::raw::{Layers, Setting, Typed};
 use super::{
-    Api, CatalogueSettings, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem,
+    Api, CatalogueSettings, Changes, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem,
     QueueLimits, Scheduler, Shutdown, Store, Validate, format_bytes, parse_bytes,
 };
 use crate::delivery::EgressPolicy;
@@ -20,6 +20,8 @@ const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 /// What the store keeps of one event at most: the store's chunks are counted for this.
 const BODY_BYTES_MAX: u64 = MIB;
+/// What is remembered of a change is one record of the store, and this many events fit it.
+const CHANGE_EVENTS_MAX: u64 = 128;
 /// A request that takes longer than this to arrive is not being sent in earnest.
 const REQUEST_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
@@ -45,10 +47,11 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         entitled_plans: r.list("intake.entitled_plans").into_iter().collect(),
         validate: r.validate("intake.validate"),
     };
-    let catalogue = CatalogueSettings {
-        products: r.list("catalogue.products"),
-        directory: r.path("catalogue.dir"),
-        set: r.list("catalogue.set"),
+    let catalogue =
+        CatalogueSettings { products: r.list("catalogue.products"), directory: r.path("catalogue.dir") };
+    let changes = Changes {
+        max_events: small(r.integer("changes.max_events", 1..=CHANGE_EVENTS_MAX)),
+        max_cost: r.integer("changes.max_cost", 1_000..=1_000_000_000),
     };
     let scheduler = Scheduler {
         max_in_flight: small(r.integer("scheduler.max_in_flight", 1..=1_000_000)),
@@ -77,6 +80,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         limits,
         intake,
         catalogue,
+        changes,
         scheduler,
         egress,
         api,

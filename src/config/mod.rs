@@ -79,6 +79,8 @@ pub struct Config {
     pub intake: Intake,
     /// Which event types are known.
     pub catalogue: CatalogueSettings,
+    /// What one change may come to.
+    pub changes: Changes,
     /// Attempts at once.
     pub scheduler: Scheduler,
     /// Where deliveries may go.
@@ -152,8 +154,15 @@ pub struct CatalogueSettings {
     pub products: Vec<String>,
     /// A directory of more.
     pub directory: Option<PathBuf>,
-    /// What is set in them, as `product.options.name=value`.
-    pub set: Vec<String>,
+}
+
+/// `[changes]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changes {
+    /// Events that one change may fire.
+    pub max_events: usize,
+    /// Steps that its rules may take.
+    pub max_cost: u64,
 }
 
 /// `[scheduler]`

@@ -2,6 +2,7 @@
 //! and which webhooks want this event. PURE: the org, the rules and the time come in as values; what goes out is ready for
 //! the queue. Not here: reading requests (`api`), making anything durable (`queue`).
 
+pub mod changes;
 mod limits;
 mod matching;
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 /// Why a name was refused: what it names, and the alphabet it must keep to.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -103,6 +104,21 @@ name!(
     EventId, "id", "1 to 128 characters of A-Z a-z 0-9 _ -", is_event_id
 );
 
+impl EventId {
+    /// The id of the event that a change of this id fires as its `number`th, counted from 1. Where it would be too long
+    /// it is made of the id's SHA-256.
+    #[must_use]
+    pub fn of_change(change: &EventId, number: usize) -> EventId {
+        let text = format!("{change}_{number}");
+        if is_event_id(&text) {
+            return EventId(text.into());
+        }
+        let digest = Sha256::digest(change.as_str());
+        let short = digest.iter().take(16).fold(0, |short: u128, byte| short << 8 | u128::from(*byte));
+        EventId(format!("chg_{short:032x}_{number}").into())
+    }
+}
+
 /// An org's number in the store: given once, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrgNumber(pub u32);
@@ -147,6 +163,18 @@ mod tests {
         for bad in ["", "a.b", "a b", "a/b", &"x".repeat(129)] {
             assert!(bad.parse::<EventId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn events_of_a_change_have_its_id_or_a_hash_of_it() {
+        let change = |length: usize| "c".repeat(length).parse::<EventId>().unwrap();
+        assert_eq!(EventId::of_change(&change(3), 12).as_str(), "ccc_12");
+        assert_eq!(EventId::of_change(&change(126), 2).as_str(), format!("{}_2", "c".repeat(126)));
+        // The SHA-256 of 128 times c begins with these 16 bytes.
+        let long = EventId::of_change(&change(128), 2);
+        assert_eq!(long.as_str(), "chg_e5dc28d67309c1f3b41b160e5e06c788_2");
+        assert!(long.as_str().parse::<EventId>().is_ok());
+        assert_ne!(EventId::of_change(&change(127), 2), long);
     }
 
     #[test]

@@ -11,8 +11,16 @@ use crate::config::{Config, Sources};
 use crate::delivery::{Client, ClientSettings};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 7] =
-    ["egress.", "intake.", "catalogue.", "limits.", "log.level", "api.body_timeout", "shutdown.grace"];
+const LIVE: [&str; 8] = [
+    "egress.",
+    "intake.",
+    "catalogue.",
+    "changes.",
+    "limits.",
+    "log.level",
+    "api.body_timeout",
+    "shutdown.grace",
+];
 
 /// What a reload reads, and what it changes.
 pub struct Reloader {

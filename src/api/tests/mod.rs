@@ -1,6 +1,7 @@
 //! Calls over a real queue in a temporary directory: through the router, and over real Unix sockets.
 
 mod calls;
+mod changes;
 mod clients;
 mod dead_letters;
 mod events;

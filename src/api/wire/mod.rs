@@ -1,6 +1,7 @@
 //! JSON as it goes over the sockets, and its conversion to and from the model. Only here is it decided how a thing looks
 //! from outside; what it means is decided in `model`.
 
+mod change;
 mod client;
 mod delivery;
 mod event;
@@ -18,6 +19,7 @@ mod webhook;
 
 use serde::Serialize;
 
+pub(super) use change::{ChangeIn, ChangeOut, read_change};
 pub(super) use client::{ClientOut, read_client};
 pub(super) use delivery::{DeadListed, DeadShown, QueuedOut};
 pub(super) use event::{EventLine, read_event};
