@@ -8,7 +8,7 @@ pub mod exit;
 pub mod sink;
 pub mod transport;
 
-mod catalogue;
+mod change;
 mod check_config;
 mod client;
 mod dead_letter;
@@ -87,6 +87,8 @@ enum Command {
     CheckConfig,
     /// Hand in one event, or a batch; done only when it is on disk.
     Enqueue(enqueue::EnqueueArgs),
+    /// Hand in a change of an entity; rules say which events fire.
+    Change(change::ChangeArgs),
     /// Orgs: the tenants, each with a queue of its own.
     #[command(subcommand)]
     Org(org::OrgCommand),
@@ -110,9 +112,6 @@ enum Command {
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
     Demo,
-    /// Event types that are known: list them, show one, check a directory of your own, print an example.
-    #[command(subcommand)]
-    Catalogue(catalogue::CatalogueCommand),
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
 }
@@ -155,7 +154,6 @@ fn run(context: &Context, command: Command) -> Result<()> {
         Command::Serve => serve::run(context),
         Command::CheckConfig => check_config::run(context),
         Command::Bench(args) => bench::run(context, &args),
-        Command::Catalogue(command) => catalogue::run(context, &command),
         command => block_on(run_client(context, command)),
     }
 }
@@ -175,8 +173,9 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn run_client(context: &Context, command: Command) -> Result<()> {
     match command {
         // Dispatched before a runtime was started.
-        Command::Serve | Command::CheckConfig | Command::Bench(_) | Command::Catalogue(_) => Ok(()),
+        Command::Serve | Command::CheckConfig | Command::Bench(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
+        Command::Change(args) => change::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,
         Command::Client(command) => client::run(context, command).await,
         Command::Webhook(command) => webhook::run(context, command).await,

@@ -47,10 +47,10 @@ mod trials;
 mod canary;
 // Webhooks like a product's own.
 mod profiles;
-// Catalogues: schemas, attributes, a product of one's own, the command.
-mod catalogue;
 // URLs with variables, through clients and without.
 mod templates;
+// Changes of entities, and the events that they fire.
+mod changes;
 // P1 to P4 and P6 at once, under kill -9.
 mod crash;
 // Broken and hostile producers on the sockets.

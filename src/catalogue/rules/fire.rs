@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use cel::Context;
-use cel::common::types::{CelBool, CelInt, CelString};
+use cel::common::types::{CelBool, CelInt, CelOptional, CelString};
 use cel::common::value::{CowVal, Val};
 
 use super::expression::Expression;
@@ -17,6 +17,9 @@ use super::value::{Json, Member, Node};
 use super::{Entity, Place, Rules, Then};
 use crate::catalogue::change::{Change, ChangeLimits, ChangeRefused, Fired};
 use crate::config::nearest::nearest;
+
+/// How many optionals a name's value may have around it: names can put one into another again and again.
+const MAX_OPTIONALS: usize = 64;
 
 /// The change's own values, to find the place of what is missing.
 pub(super) struct Given {
@@ -57,6 +60,15 @@ fn too_costly(what: &str) -> ChangeRefused {
     ChangeRefused::TooCostly(format!("{what} takes more steps than a change may cost"))
 }
 
+fn optionals<'v>(mut value: &(dyn Val + 'v)) -> usize {
+    let mut count = 0;
+    while let Some(inner) = value.downcast_ref::<CelOptional<'v>>().and_then(CelOptional::option) {
+        value = inner;
+        count += 1;
+    }
+    count
+}
+
 /// One change that is being looked at.
 struct Firing<'a> {
     entity: &'a Entity,
@@ -74,6 +86,9 @@ impl Firing<'_> {
                 && self.meter.charge(text_steps(text)).is_err()
             {
                 return Err(too_costly(&place.0));
+            }
+            if optionals(&*value) > MAX_OPTIONALS {
+                return Err(failed(place, "value", "", "optionals are nested too deep"));
             }
             context.add_variable_as_val(&**name, value);
         }

@@ -10,16 +10,20 @@ use cel::{DeclarationError, Env, ExecutionError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::equality::same;
 use super::json;
 use super::meter::{Meter, Purse, TEXT_STEP, text_steps};
 use super::payload;
-use super::value::{Json, Member, Node, Shape, same};
+use super::value::{Json, Member, Node, Shape};
 
 type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
 type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
 
 /// Steps for compiling the pattern of `matches`, which happens with each call.
 const PATTERN_STEPS: u64 = 256;
+
+/// How deep what an expression makes may be nested.
+const MAX_NESTING: usize = 256;
 
 pub(super) const EACH: &str = "@each";
 pub(super) const PAY: &str = "@pay";
@@ -78,6 +82,15 @@ fn text<'a>(value: &'a CowVal<'_, '_>) -> Option<&'a str> {
 
 fn node<'a>(value: &'a CowVal<'_, '_>) -> Option<&'a Node> {
     value.downcast_ref::<Node>()
+}
+
+/// A node that was just made. Names can put one into another again and again: what walks through them must not run out of
+/// stack.
+fn computed<'b, 'v>(made: Node) -> Answer<'b, 'v> {
+    if made.depth() > MAX_NESTING {
+        return Err(error(format!("lists and objects must be nested at most {MAX_NESTING} deep")));
+    }
+    Ok(CowVal::owned(made))
 }
 
 /// Steps for reading or copying a value: nodes are shared.
@@ -156,7 +169,7 @@ fn add<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
         (Some(Shape::List(a)), Some(Shape::List(b))) => {
             let steps = a.iter().chain(b).map(Json::steps).sum();
             meter.charge(steps)?;
-            Ok(CowVal::owned(Node::list(a.iter().chain(b).cloned().collect(), None)))
+            computed(Node::list(a.iter().chain(b).cloned().collect(), None))
         }
         (None, None) => {
             meter.charge(steps(&*a) + steps(&*b))?;
@@ -187,7 +200,7 @@ fn list<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let [purse, value] = take(args)?;
     let items = elements(value, meter(&purse)?)?;
     let items = items.into_iter().map(Json::take).collect::<Result<_, _>>()?;
-    Ok(CowVal::owned(Node::list(items, None)))
+    computed(Node::list(items, None))
 }
 
 /// `(meter, [name, value, …], flags)`: an object. A flag `?` stands for a member that is left out if its value is an
@@ -214,7 +227,7 @@ fn object<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     if made.len() < given {
         return Err(error("an object has a member twice"));
     }
-    Ok(CowVal::owned(made))
+    computed(made)
 }
 
 /// `(meter, list, 'member')`: the list's objects by that member's value.
@@ -238,7 +251,7 @@ fn index<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
         meter.charge(text_steps(&name))?;
         members.push(Member { name, value: item.clone() });
     }
-    Ok(CowVal::owned(Node::object(members, None)))
+    computed(Node::object(members, None))
 }
 
 /// `(meter, object, 'member', value)`: the object with that member replaced, or added at its end.
@@ -263,7 +276,7 @@ fn set<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
             Some(member) => member.value = new,
             None => members.push(Member { name: CelString::from(name.to_owned()), value: new }),
         }
-        return Ok(CowVal::owned(Node::object(members, None)));
+        return computed(Node::object(members, None));
     };
     let max = usize::try_from(meter.left()).unwrap_or(usize::MAX).saturating_mul(TEXT_STEP);
     let written = payload::write(&*to, max).map_err(|flaw| match flaw {

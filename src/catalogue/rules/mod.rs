@@ -4,6 +4,7 @@
 //! What a change brings along is hostile: it can use up its budget, and nothing else. No error repeats a value of it.
 
 mod compile;
+mod equality;
 mod expression;
 mod fire;
 mod functions;
@@ -35,10 +36,10 @@ pub struct Typed {
     rules: Vec<Spanned<TypedRule>>,
 }
 
-/// A value that has a name in all rules of an entity, or of a catalogue.
+/// A value that has a name in all rules of an entity.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TypedLet {
+struct TypedLet {
     name: Spanned<String>,
     value: Spanned<String>,
 }
@@ -70,8 +71,6 @@ pub struct Scope<'a> {
     pub data: &'a toml::Table,
     /// `options` in expressions.
     pub options: &'a toml::Table,
-    /// The names that the rules of every entity have.
-    pub lets: &'a [TypedLet],
     /// The type that a name or an alias means.
     pub known_event: &'a dyn Fn(&str) -> Option<EventType>,
     /// The names of all types, to propose one of them for one that is unknown.

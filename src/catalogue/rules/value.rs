@@ -12,10 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use cel::ExecutionError;
 use cel::common::traits::{Indexer, Iterable, Iterator as Lender, Sizer, Zeroer};
-use cel::common::types::{self, CelBool, CelDouble, CelInt, CelNull, CelOptional, CelString, CelUInt, Type};
+use cel::common::types::{self, CelBool, CelDouble, CelInt, CelNull, CelString, CelUInt, Type};
 use cel::common::value::{CowVal, StaticVal, Val};
 
-use super::meter::{Meter, Spent, text_steps};
+use super::equality::same;
+use super::meter::{Meter, text_steps};
 
 static NULL: CelNull = CelNull;
 static LIST: Type = types::LIST_TYPE;
@@ -44,6 +45,8 @@ struct Inner {
     shape: Shape,
     /// The bytes that it was read from; none if it was computed.
     raw: Option<Bytes>,
+    /// How many nodes are around its innermost value, itself included.
+    depth: usize,
 }
 
 /// What a node is.
@@ -126,6 +129,10 @@ impl Json {
         })
     }
 
+    fn depth(&self) -> usize {
+        if let Json::Node(node) = self { node.depth() } else { 0 }
+    }
+
     /// Steps for handing it on, which copies a text.
     pub(super) fn steps(&self) -> u64 {
         if let Json::Text(text) = self { text_steps(text) } else { 1 }
@@ -194,11 +201,22 @@ impl Object {
 
 impl Node {
     pub(super) fn list(items: Vec<Json>, raw: Option<Bytes>) -> Node {
-        Node(Arc::new(Inner { shape: Shape::List(items), raw }))
+        let depth = 1 + items.iter().map(Json::depth).max().unwrap_or_default();
+        Node(Arc::new(Inner { shape: Shape::List(items), raw, depth }))
     }
 
     pub(super) fn object(members: Vec<Member>, raw: Option<Bytes>) -> Node {
-        Node(Arc::new(Inner { shape: Shape::Object(Object::new(members)), raw }))
+        let depth = 1 + members.iter().map(|member| member.value.depth()).max().unwrap_or_default();
+        Node(Arc::new(Inner { shape: Shape::Object(Object::new(members)), raw, depth }))
+    }
+
+    pub(super) fn depth(&self) -> usize {
+        self.0.depth
+    }
+
+    /// Whether both are one and the same.
+    pub(super) fn is(&self, other: &Node) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     pub(super) fn shape(&self) -> &Shape {
@@ -214,56 +232,6 @@ impl Node {
             Shape::List(items) => items.len(),
             Shape::Object(object) => object.members.len(),
         }
-    }
-}
-
-/// Whether two values are the same: lists by their elements in order, objects by their members in any order, numbers
-/// by value whatever their types. Both sides are charged.
-pub(super) fn same(a: &dyn Val, b: &dyn Val, meter: &Meter) -> Result<bool, Spent> {
-    match (a.downcast_ref::<Node>(), b.downcast_ref::<Node>()) {
-        (Some(a), Some(b)) => return same_nodes(a, b, meter),
-        (None, None) => {}
-        _ => return Ok(false),
-    }
-    if let (Some(a), Some(b)) = (a.downcast_ref::<CelString>(), b.downcast_ref::<CelString>()) {
-        meter.charge(if a.len() == b.len() { text_steps(a) } else { 1 })?;
-        return Ok(a.inner() == b.inner());
-    }
-    if let (Some(a), Some(b)) = (a.downcast_ref::<CelOptional>(), b.downcast_ref::<CelOptional>()) {
-        return match (a.option(), b.option()) {
-            (Some(a), Some(b)) => same(a, b, meter),
-            (a, b) => Ok(a.is_none() && b.is_none()),
-        };
-    }
-    meter.charge(1)?;
-    Ok(a.equals(b))
-}
-
-fn same_nodes(a: &Node, b: &Node, meter: &Meter) -> Result<bool, Spent> {
-    meter.charge(1)?;
-    if Arc::ptr_eq(&a.0, &b.0) {
-        return Ok(true);
-    }
-    match (a.shape(), b.shape()) {
-        (Shape::List(a), Shape::List(b)) if a.len() == b.len() => {
-            for (a, b) in a.iter().zip(b) {
-                if !same(a.as_val(), b.as_val(), meter)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        (Shape::Object(a), Shape::Object(b)) if a.members.len() == b.members.len() => {
-            for member in &a.members {
-                meter.charge(text_steps(&member.name))?;
-                let Some(other) = b.get(&member.name) else { return Ok(false) };
-                if !same(member.value.as_val(), other.as_val(), meter)? {
-                    return Ok(false);
-                }
-            }
-            Ok(true)
-        }
-        _ => Ok(false),
     }
 }
 

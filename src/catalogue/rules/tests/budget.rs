@@ -7,7 +7,7 @@ use crate::catalogue::{ChangeLimits, ChangeRefused};
 
 fn too_costly(when: &str, new: &str) -> String {
     let started = Instant::now();
-    let fired = fire_within(&rule(when, "1"), "null", new, &ChangeLimits { max_cost: 1_000_000, ..LIMITS });
+    let fired = fire_within(&rule(when, "1"), "null", new, &ChangeLimits { max_cost: 200_000, ..LIMITS });
     let took = started.elapsed();
     assert!(took < Duration::from_secs(20), "{when}: {took:?}");
     match fired {

@@ -112,17 +112,65 @@ fn the_deepest_expression_is_evaluated_without_running_out_of_stack() {
     let (depth, rules) = deepest.unwrap();
     assert!(depth >= 40, "{depth}");
     assert_eq!(fire(&rules, "null", "1").unwrap().len(), 1);
-    let nested = |depth: usize| {
-        let loops = "[1].all(x, ".repeat(depth);
-        format!(
-            "[changes.e]\nrules = [{{ when = '{loops}true{}', event = 'p.x', payload = '1' }}]",
-            ")".repeat(depth)
-        )
+    for (open, inner, close) in [
+        ("[1].all(x, ", "true", ")"),
+        ("[1].map(x, ", "1", ") == [] || true"),
+        ("[1].filter(x, ", "true", ") == [1]"),
+        ("!(", "true", ")"),
+        ("[[", "1", "]] != []"),
+        ("[", "1", "]"),
+        ("{\"a\": ", "1", "}"),
+        ("size(string(", "1", "))"),
+        ("optional.of(", "1", ").value()"),
+        ("{\"a\": true}[", "\"a\"", " ? \"a\" : \"b\"]"),
+        ("(true ? ", "true", " : false)"),
+        ("(true && ", "true", ")"),
+        ("set({}, \"a\", ", "1", ")"),
+        ("(1 + ", "1", ")"),
+        ("(1 in [", "1", "] ? 1 : 2)"),
+    ] {
+        let (depth, rules) = (1..=60)
+            .rev()
+            .find_map(|depth| {
+                let nested = format!("{}{inner}{}", open.repeat(depth), close.repeat(depth));
+                let text = format!(
+                    "[changes.e]\nrules = [{{ when = 'true', event = 'p.x', payload = '{nested}' }}]"
+                );
+                compile(&text).ok().map(|rules| (depth, rules))
+            })
+            .unwrap();
+        assert!(depth >= 10, "{open}: {depth}");
+        drop(fire(&rules, "null", "1"));
+    }
+}
+
+#[test]
+fn names_cannot_nest_values_without_end() {
+    let deeper = |count: usize| {
+        let wrap = |name: &str, inside: &str| {
+            format!("{{ name = '{name}', value = '{}{inside}{}' }},", "[".repeat(30), "]".repeat(30))
+        };
+        let more: Vec<_> = (1..count).map(|n| wrap(&format!("a{n}"), &format!("a{}", n - 1))).collect();
+        let lets = wrap("a0", "new") + &more.concat();
+        let rule = format!("{{ when = 'a{0} == a{0} + []', event = 'p.x', payload = 'a{0}' }}", count - 1);
+        compile(&format!("[changes.e]\nlet = [{lets}]\nrules = [{rule}]")).unwrap()
     };
-    let (depth, rules) =
-        (1..=100).rev().find_map(|depth| compile(&nested(depth)).ok().map(|rules| (depth, rules))).unwrap();
-    assert!(depth >= 10, "{depth}");
-    assert_eq!(fire(&rules, "null", "1").unwrap().len(), 1);
+    let new = format!("{}{}", "[".repeat(16), "]".repeat(16));
+    assert_eq!(fire(&deeper(8), "null", &new).unwrap()[0].1.len(), 2 * 256);
+    let optional = |n: usize| {
+        format!("{{ name = 'a{n}', value = '{}a{}{}' }},", "optional.of(".repeat(20), n - 1, ")".repeat(20))
+    };
+    let lets: Vec<_> = (1..60).map(optional).collect();
+    let text = format!(
+        "[changes.e]\nlet = [{{ name = 'a0', value = '1' }}, {}]\nrules = [{{ when = 'a59.hasValue()', refuse = 'x' }}]",
+        lets.concat()
+    );
+    let Err(ChangeRefused::Failed { problem, .. }) = fire(&compile(&text).unwrap(), "null", "1") else {
+        panic!("taken")
+    };
+    assert!(problem.contains("optionals are nested too deep"), "{problem}");
+    let Err(ChangeRefused::Failed { problem, .. }) = fire(&deeper(60), "null", &new) else { panic!("taken") };
+    assert!(problem.contains("nested at most 256 deep"), "{problem}");
 }
 
 #[test]

@@ -176,3 +176,25 @@ fn a_condition_must_be_true_or_false() {
     assert!(refused.contains("when: a condition must be true or false"), "{refused}");
     assert!(failure("new.a", "null", "{}").1.contains("rule 1 of e (p.changed, line 2), payload:"));
 }
+
+#[test]
+fn the_readmes_rules_do_what_it_says() {
+    let readme = include_str!("../../../../README.md");
+    let block = readme.split("```toml\n").find(|block| block.starts_with("[[changes.")).unwrap();
+    let text = block
+        .split("```")
+        .next()
+        .unwrap()
+        .replace("shop.order.changed", "p.changed")
+        .replace("shop.order", "e");
+    let rules = super::compile(&text).unwrap();
+    let old = r#"{"currency":"EUR","lines":[{"sku":"a"}]}"#;
+    let new = r#"{"currency":"EUR","lines":[{"sku":"a"}, {"sku": "b"}]}"#;
+    let fired = fire(&rules, old, new).unwrap();
+    let payload =
+        format!(r#"{{"order":{new},"at":"2023-11-14T22:13:20Z","by":{{"id":7}},"added":[{{"sku": "b"}}]}}"#);
+    assert_eq!(fired, [("p.changed".to_owned(), payload)]);
+    assert_eq!(fire(&rules, new, new).unwrap(), []);
+    let refused = fire(&rules, old, &new.replace("EUR", "USD")).unwrap_err();
+    assert!(format!("{refused:?}").contains("stays as it was"), "{refused:?}");
+}
