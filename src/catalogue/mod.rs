@@ -10,6 +10,7 @@ mod attribute;
 mod change;
 mod current;
 mod files;
+mod overrides;
 mod parse;
 mod pointer;
 mod product;
@@ -24,6 +25,7 @@ pub use attribute::Attribute;
 pub use change::{Change, ChangeLimits, ChangeRefused, Fired};
 pub use current::Current;
 pub use files::{Files, read_directory, shipped_files};
+use overrides::Override;
 pub use pointer::Pointer;
 pub use product::{Example, Product};
 pub use profile::{Profile, Signing};
@@ -118,32 +120,36 @@ impl Catalogue {
         SHIPPED.as_ref().map_or_else(|_| Arc::default(), Arc::clone)
     }
 
-    /// Those of the catalogues that come along that are named, and those of a directory, checked whole. A product of the
-    /// directory takes the place of one of the same name that comes along. Reads the directory.
+    /// Those of the catalogues that come along that are named, and those of a directory, which are checked whole. A product
+    /// of the directory takes the place of one of the same name that comes along. Reads the directory.
     ///
     /// # Errors
     /// The first fault.
     pub fn load(settings: &CatalogueSettings) -> Result<Catalogue, Fault> {
-        let mut all = shipped_files();
-        for name in &settings.products {
-            if !all.iter().any(|files| files.name() == name) {
-                let known: Vec<_> = all.iter().map(Files::name).collect();
-                let advice = nearest(name, known.iter().copied()).map_or_else(
-                    || format!("there are {}", known.join(", ")),
-                    |near| format!("did you mean {near}?"),
-                );
-                let problem = format!("no catalogue {name:?} comes along; {advice}");
-                return Err(Fault { file: "catalogue.products".to_owned(), line: 0, problem });
-            }
-        }
-        all.retain(|files| settings.products.iter().any(|name| name == files.name()));
-        let own = settings.directory.as_deref().map(read_directory).transpose()?.unwrap_or_default();
-        all.retain(|files| own.iter().all(|own| own.name() != files.name()));
+        let (mut all, own) = in_force(settings)?;
         for files in &own {
             Product::read(files)?.check(files)?;
         }
         all.extend(own);
-        Catalogue::read(&all)
+        let overrides: Vec<_> =
+            settings.set.iter().map(|text| Override::parse(text)).collect::<Result<_, _>>()?;
+        for set in &overrides {
+            if !all.iter().any(|files| files.name() == &*set.product) {
+                return Err(overrides::fault(format!("no catalogue of {:?} is in force", set.product)));
+            }
+        }
+        Catalogue::read_with(&all, &overrides)
+    }
+
+    /// The same, with those that come along checked whole as well: every schema is compiled, every example held against it.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn check(settings: &CatalogueSettings) -> Result<Catalogue, Fault> {
+        for files in in_force(settings)?.0 {
+            Product::read(&files)?.check(&files)?;
+        }
+        Catalogue::load(settings)
     }
 
     /// Reads the files of catalogues. Their schemas are compiled when they are needed.
@@ -151,9 +157,13 @@ impl Catalogue {
     /// # Errors
     /// The first fault.
     pub fn read(all: &[Files]) -> Result<Catalogue, Fault> {
+        Catalogue::read_with(all, &[])
+    }
+
+    fn read_with(all: &[Files], overrides: &[Override]) -> Result<Catalogue, Fault> {
         let mut catalogue = Catalogue::default();
         for files in all {
-            let product = Product::read(files)?;
+            let product = Product::read_with(files, overrides)?;
             for entry in &product.entries {
                 for name in entry.names() {
                     if let Some(other) = catalogue.names.insert(name.clone(), entry.clone()) {
@@ -208,6 +218,28 @@ impl Catalogue {
     pub fn matching<'a>(&'a self, pattern: &'a EventPattern) -> impl Iterator<Item = &'a Arc<Entry>> {
         self.entries().filter(move |entry| entry.is_meant_by(pattern))
     }
+}
+
+/// The files of the catalogues in force: those that come along, and those of the operator's directory.
+fn in_force(settings: &CatalogueSettings) -> Result<(Vec<Files>, Vec<Files>), Fault> {
+    let mut shipped = shipped_files();
+    for name in &settings.products {
+        if !shipped.iter().any(|files| files.name() == name) {
+            let known: Vec<_> = shipped.iter().map(Files::name).collect();
+            let advice = nearest(name, known.iter().copied()).map_or_else(
+                || format!("there are {}", known.join(", ")),
+                |near| format!("did you mean {near}?"),
+            );
+            let problem = format!("no catalogue {name:?} comes along; {advice}");
+            return Err(Fault { file: "catalogue.products".to_owned(), line: 0, problem });
+        }
+    }
+    let own = settings.directory.as_deref().map(read_directory).transpose()?.unwrap_or_default();
+    shipped.retain(|files| {
+        let replaced = own.iter().any(|own| own.name() == files.name());
+        !replaced && settings.products.iter().any(|name| name == files.name())
+    });
+    Ok((shipped, own))
 }
 
 #[cfg(test)]

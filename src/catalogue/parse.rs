@@ -34,6 +34,9 @@ pub(super) struct Typed {
     #[serde(default)]
     pub(super) data: toml::Table,
     pub(super) events: BTreeMap<Spanned<String>, TypedEvent>,
+    /// Names that the rules of all entities have.
+    #[serde(default, rename = "let")]
+    pub(super) lets: Vec<rules::TypedLet>,
     #[serde(default)]
     pub(super) changes: BTreeMap<Spanned<String>, rules::Typed>,
     pub(super) profile: Option<profile::Typed>,

@@ -42,6 +42,19 @@ impl FromStr for Pointer {
     }
 }
 
+/// As it is written in a catalogue.
+impl fmt::Display for Pointer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for token in &self.tokens {
+            match token {
+                Token::Name(name) => write!(out, "/{}", name.replace('~', "~0").replace('/', "~1"))?,
+                Token::Every => out.write_str("/*")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Pointer {
     /// A pointer in which `*` stands for every member or element.
     ///

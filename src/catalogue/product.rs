@@ -7,6 +7,7 @@ use serde_json::Value;
 use toml::Spanned;
 
 use super::files::{Files, MAIN_FILE};
+use super::overrides::Override;
 use super::parse::{Reader, Typed, TypedEvent};
 use super::rules::{Rules, Scope};
 use super::schema::{Schema, Shared};
@@ -44,16 +45,27 @@ impl Product {
     /// # Errors
     /// The first fault, with file and line.
     pub fn read(files: &Files) -> Result<Product, Fault> {
+        Product::read_with(files, &[])
+    }
+
+    /// The same, with what the operator sets.
+    pub(super) fn read_with(files: &Files, overrides: &[Override]) -> Result<Product, Fault> {
         let text = files.texts.get(MAIN_FILE).map(|text| &**text).unwrap_or_default();
         let reader = Reader { file: format!("{}/{MAIN_FILE}", files.directory), text };
-        let typed = reader.typed()?;
+        let mut typed = reader.typed()?;
+        for set in overrides.iter().filter(|set| *set.product == *files.name()) {
+            set.set_option(&mut typed)?;
+        }
         let name = typed.product.get_ref().as_str();
         if name != files.name() {
             let problem = format!("product must be the name of its directory, {:?}", files.name());
             return Err(reader.at(&typed.product, &problem));
         }
         let profile = typed.profile.as_ref().map(Profile::check).transpose();
-        let profile = profile.map_err(|(at, problem)| reader.fault(at, &problem))?;
+        let mut profile = profile.map_err(|(at, problem)| reader.fault(at, &problem))?;
+        for set in overrides.iter().filter(|set| *set.product == *files.name()) {
+            set.set_limit(profile.as_mut())?;
+        }
         let known: BTreeSet<&str> = typed.events.keys().map(|name| name.get_ref().as_str()).collect();
         let shared = shared_schemas(files, &known)?;
         let mut examples = examples(files, &known)?;
@@ -220,7 +232,8 @@ fn rules(reader: &Reader<'_>, typed: &Typed, entries: &[Entry]) -> Result<Rules,
     };
     let events: Vec<&str> = entries.iter().map(|entry| entry.event_type.as_str()).collect();
     let (text, data, options) = (reader.text, &typed.data, &typed.options);
-    let scope = Scope { text, data, options, known_event: &known_event, events: &events };
+    let lets = &typed.lets;
+    let scope = Scope { text, data, options, lets, known_event: &known_event, events: &events };
     Rules::compile(&typed.changes, &scope).map_err(|fault| reader.fault(fault.at, &fault.problem))
 }
 

@@ -13,7 +13,7 @@ use crate::model::{
 };
 
 /// The most characters that any URL or password may have, whatever a profile says.
-const CHARS_MAX: usize = if URL_MAX < PASSWORD_MAX { URL_MAX } else { PASSWORD_MAX };
+pub(super) const CHARS_MAX: usize = if URL_MAX < PASSWORD_MAX { URL_MAX } else { PASSWORD_MAX };
 
 /// What a webhook has where it says nothing itself, and the limits that it keeps to.
 #[derive(Debug, Clone, PartialEq)]

@@ -201,3 +201,51 @@ fn a_fault_is_named_with_its_line() {
     let twice = Catalogue::read(&[files("c/p", P, &[]), files("c/q", second, &[])]).unwrap_err();
     assert_eq!(twice.to_string(), "c/q/catalogue.toml:3: p.x is already the name of p.x");
 }
+
+#[test]
+fn an_operator_sets_options_that_there_are_to_values_that_they_can_have() {
+    let load = |set: &str| {
+        let settings = crate::config::CatalogueSettings {
+            products: vec!["absence".to_owned()],
+            directory: None,
+            set: vec![set.to_owned()],
+        };
+        Catalogue::load(&settings).map(|_| ()).map_err(|fault| fault.to_string())
+    };
+    assert_eq!(load("absence.options.deleted_shows=old"), Ok(()));
+    assert_eq!(load("absence.options.deleted_only_if_announced = true"), Ok(()));
+    let settings = crate::config::CatalogueSettings {
+        products: vec!["timetime".to_owned()],
+        directory: None,
+        set: vec![
+            "timetime.profile.max_webhooks=32".to_owned(),
+            "timetime.profile.plans=pro enterprise".to_owned(),
+        ],
+    };
+    let catalogue = Catalogue::load(&settings).unwrap();
+    let (_, profile) = catalogue.profile("timetime").unwrap();
+    assert_eq!(profile.max_webhooks, Some(32));
+    assert!(profile.entitles(Some("pro")) && !profile.entitles(Some("free")));
+    for (set, says) in [
+        ("absence.options.deleted_only_if_announced=yes", "must be a boolean"),
+        ("absence.options.deleted_show=old", "did you mean deleted_shows?"),
+        ("timetime.options.x=1", "no catalogue of \"timetime\" is in force"),
+        ("absence.events.x=1", "must be product.options.name=value"),
+        ("absence.options", "must be product.options.name=value"),
+        ("absence.profile.max_webhooks=0", "must be a whole number"),
+        ("absence.profile.max_chars=5000", "must be a whole number"),
+        ("absence.profile.distinct_urls=1", "must be true or false"),
+        ("absence.profile.method=PUT", "is not to be set here"),
+    ] {
+        let fault = load(set).unwrap_err();
+        assert!(fault.starts_with("catalogue.set: ") && fault.contains(says), "{set}: {fault}");
+    }
+}
+
+#[test]
+fn names_of_a_whole_catalogue_are_there_for_the_rules_of_every_entity() {
+    let text = "product = 'p'\n[[let]]\nname = 'kept'\nvalue = 'new != null'\n[events.'p.x']\n[changes.'p.a']\nrules = [{ when = 'kept', event = 'p.x', payload = 'new' }]\n[changes.'p.b']\nlet = [{ name = 'both', value = 'kept && old != null' }]\nrules = [{ when = 'both', event = 'p.x', payload = 'new' }]";
+    assert!(catalogue(text).is_ok(), "{:?}", catalogue(text).err());
+    let fault = catalogue(&text.replace("'both', value", "'kept', value")).unwrap_err();
+    assert!(fault.problem.contains("kept is already the name of something"), "{fault}");
+}

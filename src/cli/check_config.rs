@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Result};
 use super::{Context, output};
+use crate::catalogue::Catalogue;
 use crate::config::{Config, Invalid, Paths, Problem, Typed};
 use crate::delivery::{Client, ClientSettings};
 
@@ -20,6 +21,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     // Certificates and keys are files of their own, and as much a part of it.
     let client = ClientSettings::try_from(&config).and_then(Client::new);
     client.map_err(|error| Failure::new(Exit::BadConfig, error.to_string()))?;
+    Catalogue::load(&config.catalogue).map_err(|fault| Failure::new(Exit::BadConfig, fault.to_string()))?;
     let paths = context.paths()?;
     for warning in &config.warnings {
         output::note(&format!("postrider: {warning}"));

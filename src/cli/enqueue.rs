@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::exit::{Exit, Failure, Result};
-use super::{Context, ndjson, output};
+use super::{Context, catalogue, ndjson, output};
 use crate::model::{EventId, EventType, OrgId};
 
 /// The longest payload or line that is read: far above what a daemon accepts, far below what hurts.
@@ -31,8 +31,11 @@ pub(super) struct EnqueueArgs {
     #[arg(long, value_name = "ORG", required_unless_present = "ndjson")]
     org: Option<OrgId>,
     /// The event's type.
-    #[arg(long = "type", value_name = "TYPE", required_unless_present = "ndjson")]
+    #[arg(long = "type", value_name = "TYPE", required_unless_present_any = ["ndjson", "example"])]
     event_type: Option<EventType>,
+    /// The example that the catalogue has of this type, as type and payload; TYPE@VARIANT for another one than the plain one.
+    #[arg(long, value_name = "TYPE", conflicts_with_all = ["event_type", "payload"])]
+    example: Option<String>,
     /// The event's id: sent again with the same id and content, it is accepted once [default: made by the daemon].
     #[arg(long, value_name = "ID")]
     id: Option<EventId>,
@@ -43,7 +46,7 @@ pub(super) struct EnqueueArgs {
     #[arg(value_name = "FILE")]
     payload: Option<PathBuf>,
     /// A batch of events, one JSON object per line; `-` for stdin.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["org", "event_type", "id", "attributes", "payload"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["org", "event_type", "example", "id", "attributes", "payload"])]
     ndjson: Option<PathBuf>,
 }
 
@@ -71,10 +74,15 @@ pub(super) async fn run(context: &Context, args: EnqueueArgs) -> Result<()> {
     if let Some(file) = &args.ndjson {
         return ndjson::run(context, file).await;
     }
-    let (Some(org), Some(event_type)) = (&args.org, &args.event_type) else {
-        return Err(Failure::usage("--org and --type are needed, or --ndjson for a batch"));
+    let example = args.example.as_deref().map(|name| catalogue::example(context, name)).transpose()?;
+    let (event_type, input) = match (example, args.event_type) {
+        (Some((event_type, text)), _) => (Some(event_type), text.into_bytes()),
+        (None, Some(event_type)) => (Some(event_type), read_input(args.payload.as_deref(), "payload")?),
+        (None, None) => (None, Vec::new()),
     };
-    let input = read_input(args.payload.as_deref(), "payload")?;
+    let (Some(org), Some(event_type)) = (&args.org, &event_type) else {
+        return Err(Failure::usage("--org and --type (or --example) are needed, or --ndjson for a batch"));
+    };
     let payload: &RawValue = serde_json::from_slice(&input)
         .map_err(|error| Failure::failed(format!("the payload is not JSON: {error}")))?;
     let mut attributes = serde_json::Map::new();

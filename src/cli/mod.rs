@@ -8,6 +8,7 @@ pub mod exit;
 pub mod sink;
 pub mod transport;
 
+mod catalogue;
 mod change;
 mod check_config;
 mod client;
@@ -112,6 +113,9 @@ enum Command {
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
     Demo,
+    /// Event types that are known: list them, show one, check a directory of your own, print an example.
+    #[command(subcommand)]
+    Catalogue(catalogue::CatalogueCommand),
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
 }
@@ -154,6 +158,7 @@ fn run(context: &Context, command: Command) -> Result<()> {
         Command::Serve => serve::run(context),
         Command::CheckConfig => check_config::run(context),
         Command::Bench(args) => bench::run(context, &args),
+        Command::Catalogue(command) => catalogue::run(context, &command),
         command => block_on(run_client(context, command)),
     }
 }
@@ -173,7 +178,7 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn run_client(context: &Context, command: Command) -> Result<()> {
     match command {
         // Dispatched before a runtime was started.
-        Command::Serve | Command::CheckConfig | Command::Bench(_) => Ok(()),
+        Command::Serve | Command::CheckConfig | Command::Bench(_) | Command::Catalogue(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
         Command::Change(args) => change::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,

@@ -47,8 +47,11 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         entitled_plans: r.list("intake.entitled_plans").into_iter().collect(),
         validate: r.validate("intake.validate"),
     };
-    let catalogue =
-        CatalogueSettings { products: r.list("catalogue.products"), directory: r.path("catalogue.dir") };
+    let catalogue = CatalogueSettings {
+        products: r.list("catalogue.products"),
+        directory: r.path("catalogue.dir"),
+        set: r.list("catalogue.set"),
+    };
     let changes = Changes {
         max_events: small(r.integer("changes.max_events", 1..=CHANGE_EVENTS_MAX)),
         max_cost: r.integer("changes.max_cost", 1_000..=1_000_000_000),

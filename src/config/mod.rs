@@ -154,6 +154,8 @@ pub struct CatalogueSettings {
     pub products: Vec<String>,
     /// A directory of more.
     pub directory: Option<PathBuf>,
+    /// What is set in them, as `product.options.name=value`.
+    pub set: Vec<String>,
 }
 
 /// `[changes]`

@@ -47,6 +47,8 @@ mod trials;
 mod canary;
 // Webhooks like a product's own.
 mod profiles;
+// Catalogues: schemas, attributes, a product of one's own, the command.
+mod catalogue;
 // URLs with variables, through clients and without.
 mod templates;
 // Changes of entities, and the events that they fire.

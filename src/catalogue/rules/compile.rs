@@ -68,12 +68,12 @@ impl Compiler<'_> {
         if typed.rules.len() > MAX_RULES {
             return Err(too_many("rules"));
         }
-        if typed.lets.len() > MAX_RULES {
+        if self.scope.lets.len() + typed.lets.len() > MAX_RULES {
             return Err(too_many("names (let)"));
         }
         let mut variables: BTreeSet<Box<str>> = VARIABLES.into_iter().map(Box::from).collect();
-        let mut lets = Vec::with_capacity(typed.lets.len());
-        for named in &typed.lets {
+        let mut lets = Vec::with_capacity(self.scope.lets.len() + typed.lets.len());
+        for named in self.scope.lets.iter().chain(&typed.lets) {
             Self::check_name(&named.name, &variables)?;
             let value = self.expression(&named.value, &variables)?;
             let what = format!("{} of {}", named.name.get_ref(), self.entity);

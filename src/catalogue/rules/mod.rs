@@ -36,10 +36,10 @@ pub struct Typed {
     rules: Vec<Spanned<TypedRule>>,
 }
 
-/// A value that has a name in all rules of an entity.
+/// A value that has a name in all rules of an entity, or of a catalogue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct TypedLet {
+pub struct TypedLet {
     name: Spanned<String>,
     value: Spanned<String>,
 }
@@ -71,6 +71,8 @@ pub struct Scope<'a> {
     pub data: &'a toml::Table,
     /// `options` in expressions.
     pub options: &'a toml::Table,
+    /// The names that the rules of every entity have.
+    pub lets: &'a [TypedLet],
     /// The type that a name or an alias means.
     pub known_event: &'a dyn Fn(&str) -> Option<EventType>,
     /// The names of all types, to propose one of them for one that is unknown.

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::Method;
 
 use super::load::Connection;
+use super::payload;
 use super::workspace::Children;
 
 /// A daemon that has not become ready in this time never will.
@@ -25,10 +26,24 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts one on an empty store in `home`, its sockets in `runtime_dir` (a socket's path has to be short).
-    pub async fn start(home: PathBuf, runtime_dir: PathBuf, children: Children) -> anyhow::Result<Daemon> {
+    /// One that `knows` the bench's events has a catalogue for them.
+    pub async fn start(
+        home: PathBuf,
+        runtime_dir: PathBuf,
+        children: Children,
+        knows: bool,
+    ) -> anyhow::Result<Daemon> {
         fs::create_dir_all(&home)?;
         fs::create_dir_all(&runtime_dir)?;
-        fs::write(home.join("postrider.toml"), "[egress]\nallow_http = [\"127.0.0.1/32\"]\n")?;
+        let directory = if knows { home.join("catalogue") } else { PathBuf::new() };
+        if knows {
+            payload::write_catalogue(&directory)?;
+        }
+        let config = format!(
+            "[egress]\nallow_http = [\"127.0.0.1/32\"]\n[catalogue]\ndir = '{}'\n",
+            directory.display()
+        );
+        fs::write(home.join("postrider.toml"), config)?;
         let mut daemon = Daemon { home, runtime_dir, child: None, children };
         daemon.spawn().await?;
         Ok(daemon)

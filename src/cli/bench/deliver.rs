@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::daemon::Daemon;
 use super::load::{self, Stop};
+use super::payload::MATCH;
 use super::post::post_loop;
 use super::receiver::SLOW;
 use super::report::Report;
@@ -55,6 +56,37 @@ pub async fn throughput(bench: &Bench<'_>, report: &mut Report) -> anyhow::Resul
         let rate = delivered(bench, &daemon, &mut feed, 50).await?;
         report.slow_receiver = Some((rate, SLOW.as_secs_f64() * 1000.0));
     }
+    Ok(())
+}
+
+/// The row `deliver-known`: what it costs that a type is known.
+pub async fn known(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> {
+    if !bench.begins(Scenario::Known) {
+        return Ok(());
+    }
+    let (plain, knowing) = (bench.daemon("plain").await?, bench.knowing_daemon("knowing").await?);
+    let orgs = plain.configure("org", 64, &bench.url("/ok"), "").await?;
+    knowing.configure("org", 64, &bench.url("/ok"), MATCH).await?;
+    let round = bench.sizes.round;
+    let rate = async |daemon: &Daemon, events: u64| {
+        let mut feed = async |events: u64| {
+            load::producers(&daemon.socket(), &orgs, &bench.payloads, Stop::After(events.div_ceil(64))).await
+        };
+        delivered(bench, daemon, &mut feed, events).await
+    };
+    // Enough for one round, as far as the round before can tell.
+    let events = std::cell::Cell::new(1_000);
+    let rounds = bench
+        .alternate(
+            async || {
+                let rate = rate(&plain, events.get()).await?;
+                events.set(scaled(rate, round));
+                Ok(rate)
+            },
+            async || rate(&knowing, events.get()).await,
+        )
+        .await?;
+    report.rows.extend(Measured::paired("deliver-known", &rounds, "64 producers".to_owned()));
     Ok(())
 }
 

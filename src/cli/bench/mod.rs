@@ -195,6 +195,8 @@ async fn every_row(bench: &Bench<'_>, report: &mut Report) {
     report.note("enqueue", enqueue);
     let throughput = deliver::throughput(bench, report).await;
     report.note("deliver", throughput);
+    let known = deliver::known(bench, report).await;
+    report.note("known", known);
     let latency = deliver::latency(bench, report).await;
     report.note("latency", latency);
     let isolation = deliver::isolation(bench, report).await;
@@ -235,8 +237,17 @@ impl Bench<'_> {
 
     /// A daemon on an empty store.
     async fn daemon(&self, name: &str) -> anyhow::Result<Daemon> {
-        Daemon::start(self.workspace.store(name), self.workspace.runtime(name), self.workspace.children())
-            .await
+        self.start(name, false).await
+    }
+
+    /// A daemon with a catalogue that has the bench's events.
+    async fn knowing_daemon(&self, name: &str) -> anyhow::Result<Daemon> {
+        self.start(name, true).await
+    }
+
+    async fn start(&self, name: &str, knows: bool) -> anyhow::Result<Daemon> {
+        let workspace = &self.workspace;
+        Daemon::start(workspace.store(name), workspace.runtime(name), workspace.children(), knows).await
     }
 
     /// From here on, what the daemon does is counted.

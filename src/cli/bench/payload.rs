@@ -1,5 +1,7 @@
 //! The events that the bench sends: 1 KiB of JSON that does not compress, stamped with when it was sent.
 
+use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -9,8 +11,23 @@ pub const SIZE: usize = 1024;
 
 const STAMP_START: &str = r#"{"at":""#;
 const STAMP_DIGITS: usize = 20;
-const BEFORE_DATA: &str = r#"","data":""#;
+const BEFORE_DATA: &str = r#"","kind":"bench","data":""#;
 const AFTER_DATA: &str = r#""}"#;
+
+/// What a webhook says to be given these events only, as members of its JSON.
+pub const MATCH: &str = r#","events":["bench.*"],"match":{"kind":"bench"}"#;
+
+const SCHEMA: &str = r##"{
+  "type": "object",
+  "required": ["at", "kind", "data"],
+  "additionalProperties": false,
+  "properties": {
+    "at": {"type": "string", "pattern": "^[0-9]{20}$"},
+    "kind": {"enum": ["bench", "other"]},
+    "data": {"$ref": "#/$defs/data"}
+  },
+  "$defs": {"data": {"type": "string", "minLength": 100, "maxLength": 2000}}
+}"##;
 
 /// Makes payloads. Each is stamped with the nanoseconds from one origin, so that the receiver can tell how old it is.
 #[derive(Debug, Clone)]
@@ -45,6 +62,15 @@ impl Payloads {
         lines.push_str(&self.payload(at));
         lines.push_str("}\n");
     }
+}
+
+/// Writes a catalogue that knows these events: their schema, and an attribute to match by.
+pub fn write_catalogue(directory: &Path) -> std::io::Result<()> {
+    let product = directory.join("bench");
+    fs::create_dir_all(product.join("schemas"))?;
+    let table = "product = \"bench\"\n[events.\"bench.event\"]\nattributes = { kind = \"/kind\" }\n";
+    fs::write(product.join("catalogue.toml"), table)?;
+    fs::write(product.join("schemas/bench.event.json"), SCHEMA)
 }
 
 /// When a payload was sent, in nanoseconds from its maker's origin; `None` for anything else.

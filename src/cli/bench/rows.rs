@@ -9,6 +9,8 @@ pub enum Scenario {
     Enqueue,
     /// Events in and delivered.
     Deliver,
+    /// Events of a type that is known, delivered, and the same of one that is not.
+    Known,
     /// A steady trickle, timed one by one.
     Latency,
     /// Healthy orgs beside hanging ones.
@@ -163,6 +165,9 @@ pub const SPECS: &[Spec] = &[
     higher("deliver-1", Scenario::Deliver, 0.10, 0.25)
         .what("accepted, delivered, removed: 1 org")
         .against("POST loop, 1 connection"),
+    higher("deliver-known", Scenario::Known, 0.8, 0.95)
+        .what("deliver-64 with schema and match on the payload")
+        .against("deliver-64 with neither"),
     lower("latency-p50", Scenario::Latency, "ms", 2.0, 0.6)
         .what("enqueue call to receiver, 200 events/s, p50"),
     lower("latency-p99", Scenario::Latency, "ms", 10.0, 3.0)

@@ -31,6 +31,7 @@ pub(super) fn compile(text: &str) -> Result<Rules, RuleFault> {
     let file: File = toml::from_str(text).unwrap();
     let known = |name: &str| name.strip_prefix("p.").and_then(|_| name.parse().ok());
     let scope = Scope {
+        lets: &[],
         text,
         data: &file.data,
         options: &file.options,
