@@ -12,6 +12,7 @@ use super::params::{DeadLetterName, KnownOrg, Query, cursor};
 use super::problem::{Kind, Problem};
 use super::wire::{DeadListed, DeadShown, Members, Page};
 use super::{App, Json};
+use crate::catalogue::Catalogue;
 use crate::clock;
 use crate::dead_letters::{self, Action, Found};
 use crate::model::{DeadLetterId, EventId, EventType, UnixMs};
@@ -23,7 +24,8 @@ const FILTERS: [&str; 7] = ["org", "webhook", "type", "event_id", "reason", "sin
 pub(super) async fn list(State(app): State<Arc<App>>, query: Query) -> Result<Response, Problem> {
     let known = ["org", "webhook", "type", "event_id", "reason", "since", "until", "limit", "after"];
     let query = query.only(&known)?;
-    let filter = filter(|name| Ok(query.text(name).map(str::to_owned)), "")?;
+    let text = |name: &str| Ok(query.text(name).map(str::to_owned));
+    let filter = filter(text, "", &app.settings().catalogue)?;
     page(&app, &query, filter).await
 }
 
@@ -34,7 +36,8 @@ pub(super) async fn list_of_org(
     query: Query,
 ) -> Result<Response, Problem> {
     let query = query.only(&["webhook", "type", "event_id", "reason", "since", "until", "limit", "after"])?;
-    let filter = filter(|name| Ok(query.text(name).map(str::to_owned)), "")?;
+    let text = |name: &str| Ok(query.text(name).map(str::to_owned));
+    let filter = filter(text, "", &app.settings().catalogue)?;
     page(&app, &query, DeadFilter { org: Some(org.id.clone()), ..filter }).await
 }
 
@@ -116,7 +119,7 @@ struct Answer {
 }
 
 async fn many(app: &App, body: &[u8], action: Action) -> Result<Response, Problem> {
-    let Many { filter, dry_run } = read_many(body)?;
+    let Many { filter, dry_run } = read_many(body, &app.settings().catalogue)?;
     let done = if dry_run { Action::Count } else { action };
     let run = dead_letters::run(&app.queue, &filter, done, clock::now()).await?;
     if !dry_run {
@@ -139,7 +142,7 @@ struct Many {
 
 /// The filter's fields beside `dry_run`, or in an object `filter` of their own. A filter that leaves everything open must
 /// say so with `"all": true`, unless it only counts.
-fn read_many(body: &[u8]) -> Result<Many, Problem> {
+fn read_many(body: &[u8], catalogue: &Catalogue) -> Result<Many, Problem> {
     const KNOWN: &[&str] =
         &["org", "webhook", "type", "event_id", "reason", "since", "until", "dry_run", "all", "filter"];
     let outer = Members::parse(body, KNOWN)?;
@@ -151,7 +154,7 @@ fn read_many(body: &[u8]) -> Result<Many, Problem> {
     }
     let members = inner.as_ref().unwrap_or(&outer);
     let text = |name: &str| Ok(members.text(name)?.map(std::borrow::Cow::into_owned));
-    let filter = filter(text, if inner.is_some() { "/filter" } else { "" })?;
+    let filter = filter(text, if inner.is_some() { "/filter" } else { "" }, catalogue)?;
     let dry_run = outer.value("dry_run", "true or false")?.unwrap_or(false);
     let all = outer.value("all", "true or false")?.unwrap_or(false);
     if is_open(&filter) && !all && !dry_run {
@@ -164,10 +167,10 @@ fn read_many(body: &[u8]) -> Result<Many, Problem> {
 }
 
 fn is_open(filter: &DeadFilter) -> bool {
-    let DeadFilter { org, webhook, event_type, event_id, reason, since, until } = filter;
+    let DeadFilter { org, webhook, event_types, event_id, reason, since, until } = filter;
     org.is_none()
         && webhook.is_none()
-        && event_type.is_none()
+        && event_types.is_empty()
         && event_id.is_none()
         && reason.is_none()
         && since.is_none()
@@ -175,7 +178,11 @@ fn is_open(filter: &DeadFilter) -> bool {
 }
 
 /// Reads a filter from a query or a body: `text` gives a field's text, `at` is where the fields are.
-fn filter(text: impl Fn(&str) -> Result<Option<String>, Problem>, at: &str) -> Result<DeadFilter, Problem> {
+fn filter(
+    text: impl Fn(&str) -> Result<Option<String>, Problem>,
+    at: &str,
+    catalogue: &Catalogue,
+) -> Result<DeadFilter, Problem> {
     fn parse<T>(
         at: &str,
         name: &str,
@@ -191,17 +198,26 @@ fn filter(text: impl Fn(&str) -> Result<Option<String>, Problem>, at: &str) -> R
     };
     let name = |rule: crate::model::InvalidName| rule.to_string();
     let event_type: Option<EventType> = parse(at, "type", text("type")?, str::parse)?;
+    let event_types = event_type.map_or_else(Vec::new, |event_type| all_names(catalogue, event_type));
     let event_id: Option<EventId> =
         parse(at, "event_id", text("event_id")?, |text| text.parse().map_err(name))?;
     Ok(DeadFilter {
         org: parse(at, "org", text("org")?, |text| text.parse().map_err(name))?,
         webhook: parse(at, "webhook", text("webhook")?, |text| text.parse().map_err(name))?,
-        event_type: event_type.map(Into::into),
+        event_types,
         event_id,
         reason: parse(at, "reason", text("reason")?, str::parse)?,
         since: parse(at, "since", text("since")?, time)?,
         until: parse(at, "until", text("until")?, time)?,
     })
+}
+
+/// A type by the names that an event may have come with: its own and the product's.
+fn all_names(catalogue: &Catalogue, event_type: EventType) -> Vec<String> {
+    match catalogue.find(&event_type) {
+        Some(entry) => entry.names().map(ToString::to_string).collect(),
+        None => vec![event_type.into()],
+    }
 }
 
 /// The dead letter of this name: its own id, or its event's if that is enough.
@@ -226,11 +242,15 @@ fn unknown() -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn read(body: &[u8]) -> Result<Many, Problem> {
+        read_many(body, &Catalogue::shipped())
+    }
     use crate::model::DeadReason;
 
     #[track_caller]
     fn refused(body: &str, kind: Kind, field: &str) {
-        let problem = read_many(body.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {body}"));
+        let problem = read(body.as_bytes()).err().unwrap_or_else(|| panic!("accepted: {body}"));
         assert_eq!((problem.kind, problem.field.as_deref()), (kind, Some(field)), "{body}");
     }
 
@@ -239,8 +259,8 @@ mod tests {
         refused("{}", Kind::InvalidField, "/all");
         refused(r#"{"filter":{}}"#, Kind::InvalidField, "/all");
         refused(r#"{"all":true,"org":"acme"}"#, Kind::InvalidField, "/all");
-        assert!(read_many(br#"{"dry_run":true}"#).unwrap().dry_run);
-        assert!(is_open(&read_many(br#"{"all":true}"#).unwrap().filter));
+        assert!(read(br#"{"dry_run":true}"#).unwrap().dry_run);
+        assert!(is_open(&read(br#"{"all":true}"#).unwrap().filter));
     }
 
     #[test]
@@ -249,7 +269,7 @@ mod tests {
             r#"{"org":"acme","reason":"skipped","since":"1970-01-01T00:00:01Z","dry_run":true}"#,
             r#"{"filter":{"org":"acme","reason":"skipped","since":"1970-01-01T00:00:01Z"},"dry_run":true}"#,
         ] {
-            let many = read_many(body.as_bytes()).unwrap();
+            let many = read(body.as_bytes()).unwrap();
             assert_eq!(many.filter.org.unwrap().as_str(), "acme");
             assert_eq!(many.filter.reason, Some(DeadReason::Skipped));
             assert_eq!((many.filter.since, many.dry_run), (Some(UnixMs(1000)), true));
@@ -267,5 +287,17 @@ mod tests {
         let place = DeadCursor { died_at: UnixMs(-5), id: "12-345".parse().unwrap() };
         assert_eq!(read_cursor(&format!("dead:{}:{}", place.died_at.0, place.id)), Some(place));
         assert_eq!(read_cursor("dead:5"), None);
+    }
+
+    #[test]
+    fn a_type_is_asked_for_by_any_of_its_names() {
+        let types = |name: &str| {
+            let body = format!(r#"{{"type":"{name}","dry_run":true}}"#);
+            read(body.as_bytes()).unwrap().filter.event_types
+        };
+        let both = ["timetime.booking.changed", "BookingChanged"];
+        assert_eq!(types("BookingChanged"), both);
+        assert_eq!(types("timetime.booking.changed"), both);
+        assert_eq!(types("own.event"), ["own.event"]);
     }
 }

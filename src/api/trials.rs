@@ -15,7 +15,7 @@ use super::params::{KnownOrg, MaybeWebhook};
 use super::problem::{Kind, Problem};
 use super::webhooks::find;
 use super::wire::read_trial;
-use super::{App, Json};
+use super::{App, Json, Settings};
 use crate::catalogue::Catalogue;
 use crate::clock;
 use crate::delivery::{Trial, address, at_fault};
@@ -69,7 +69,7 @@ pub(super) async fn post(
         return Err(Problem::new(Kind::NotRunning, "only a running daemon sends"));
     };
     let settings = app.settings();
-    let delivery = trial_delivery(webhook, &body, settings.max_attributes)?;
+    let delivery = trial_delivery(webhook, &body, &settings)?;
     let client = match &webhook.target {
         Target::Client { client, .. } => org.clients.get(client).cloned(),
         Target::Url(_) => None,
@@ -88,8 +88,8 @@ pub(super) async fn post(
 }
 
 /// What is sent: like a delivery, with an id that says what it is and the sequence 0, which no delivery has.
-fn trial_delivery(webhook: &Webhook, body: &Bytes, attributes_max: usize) -> Result<Delivery, Problem> {
-    let trial = read_trial(body, attributes_max)?;
+fn trial_delivery(webhook: &Webhook, body: &Bytes, settings: &Settings) -> Result<Delivery, Problem> {
+    let trial = read_trial(body, settings.max_attributes)?;
     let id = format!("test_{}", Uuid::now_v7().simple());
     let event_id: EventId = id.parse().map_err(|_| Problem::new(Kind::Internal, "no id could be made"))?;
     let listens_to = webhook.events.iter().find_map(|pattern| pattern.as_str().parse().ok());
@@ -97,7 +97,11 @@ fn trial_delivery(webhook: &Webhook, body: &Bytes, attributes_max: usize) -> Res
         Some(event_type) => event_type,
         None => "postrider.test".parse().map_err(|rule| Problem::new(Kind::Internal, rule))?,
     };
-    let payload = trial.payload.unwrap_or_else(|| Bytes::from_static(b"{\"test\":true}"));
+    let example = settings.catalogue.find(&event_type).and_then(|entry| entry.examples.first());
+    let payload = trial.payload.unwrap_or_else(|| match example {
+        Some(example) => Bytes::copy_from_slice(example.text.as_bytes()),
+        None => Bytes::from_static(b"{\"test\":true}"),
+    });
     Ok(Delivery {
         sequence: Sequence(0),
         event_id,

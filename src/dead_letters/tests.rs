@@ -68,7 +68,7 @@ async fn payloads(queue: &Queue) -> Vec<usize> {
 const ANY: DeadFilter = DeadFilter {
     org: None,
     webhook: None,
-    event_type: None,
+    event_types: Vec::new(),
     event_id: None,
     reason: None,
     since: None,

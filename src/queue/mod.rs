@@ -265,15 +265,15 @@ pub struct Queued {
     pub last: Option<Attempt>,
 }
 
-/// Which dead letters; `None` means any.
+/// Which dead letters; what is left out means any.
 #[derive(Debug, Clone, Default)]
 pub struct DeadFilter {
     /// Of this org.
     pub org: Option<OrgId>,
     /// For this webhook.
     pub webhook: Option<WebhookId>,
-    /// Events of this type.
-    pub event_type: Option<String>,
+    /// Events of one of these types; none at all means any.
+    pub event_types: Vec<String>,
     /// The event with this id.
     pub event_id: Option<EventId>,
     /// Given up for this reason.

@@ -227,7 +227,7 @@ fn matches(filter: &DeadFilter, record: &DeadRecord) -> bool {
     }
     is(filter.org.as_ref().map(OrgId::as_str), &record.org)
         && is(filter.webhook.as_ref().map(WebhookId::as_str), &record.delivery.webhook)
-        && is(filter.event_type.as_deref(), &record.delivery.event_type)
+        && (filter.event_types.is_empty() || filter.event_types.contains(&record.delivery.event_type))
         && is(filter.event_id.as_ref().map(EventId::as_str), &record.delivery.event_id)
         && is(filter.reason.map(DeadReason::code), &record.reason)
 }

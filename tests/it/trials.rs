@@ -1,6 +1,6 @@
 //! `webhook test`: the same path and guard as deliveries, the exchange shown, nothing secret in it, nothing kept.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{run, run_with};
 use crate::support::{Answer, Receiver, Site};
@@ -113,4 +113,21 @@ fn a_client_and_a_rotated_secret_from_the_command_line() {
     assert_ne!(receiver.at("/api/events/7")[2].header("x-signature"), first);
     run(&site, &["client", "delete", "acme", "hr", "--cascade"]).exits(0);
     assert!(daemon.list("/v1/orgs/acme/webhooks").is_empty());
+}
+
+#[test]
+fn a_test_without_a_payload_sends_the_catalogues_example() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    let daemon = site.start();
+    daemon.org_only("acme");
+    let settings = json!({"events": ["BookingChanged"]});
+    daemon.webhook("acme", "main", &receiver.url("/{bookingId}"), &settings);
+    let answer = daemon.admin("POST", "/v1/orgs/acme/webhooks/main/test", &Value::Null).expect(200).json();
+    assert_eq!(answer["outcome"], "delivered", "{answer}");
+    let example = include_str!("../../data/catalogue/timetime/examples/timetime.booking.changed.json");
+    let [request] = &receiver.received()[..] else { panic!("{:?}", receiver.received()) };
+    assert_eq!(request.body, example.trim_end());
+    let payload: Value = serde_json::from_str(example).unwrap();
+    assert_eq!(request.path, format!("/{}", payload["new"]["id"].as_str().unwrap()));
 }

@@ -28,7 +28,7 @@ pub(in crate::cli) struct TestArgs {
     /// A value beside the payload, for a variable of the URL; may be repeated.
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = super::put::pair)]
     attributes: Vec<(String, String)>,
-    /// The payload: a file, or `-` for stdin [default: {"test":true}].
+    /// The payload: a file, or `-` for stdin [default: the example that the catalogue has of the type, else {"test":true}].
     payload: Option<PathBuf>,
 }
 
