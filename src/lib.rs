@@ -22,8 +22,10 @@
 //! * [`model`]: the vocabulary. PURE.
 //! * [`config`]: what was typed becomes settings, one part per component.
 //! * [`api`]: accept. Sockets, routes, problem answers.
-//! * [`intake`]: check that the org is entitled, and match its webhooks. PURE.
-//! * [`catalogue`]: what is known of products' event types; loaded from `data/catalogue`. PURE.
+//! * [`intake`]: check that the org is entitled and the payload as its type's schema says, derive the events that a change
+//!   fires, match webhooks, keep to the limits of profiles. PURE.
+//! * [`catalogue`]: what is known of products: event types with schemas and attributes, rules for changes, profiles; loaded
+//!   from `data/catalogue`. PURE but for reading directories.
 //! * [`queue`]: keep. The committer, keys, records, sealing, recovery; the only room that names sled.
 //! * [`scheduler`]: choose. Plan and backoff are PURE; one loop for all orgs.
 //! * [`delivery`]: send. One attempt; the address guard is PURE, the client the only outgoing HTTP.
