@@ -42,11 +42,15 @@ fn what_comes_along_can_be_read_and_holds_what_it_says() {
 }
 
 #[test]
-fn every_variable_is_documented() {
+fn every_variable_and_attribute_is_documented() {
     let readme = include_str!("../../README.md");
     for entry in Catalogue::shipped().entries() {
         for name in names(entry) {
             assert!(readme.contains(&format!("`{{{name}}}`")), "{name}");
+        }
+        for (name, attribute) in &entry.attributes {
+            let shown = if attribute.keyed { format!("`{name}.<name>`") } else { format!("`{name}`") };
+            assert!(readme.contains(&shown), "{name}");
         }
     }
 }

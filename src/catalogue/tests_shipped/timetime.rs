@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, LIMITS, example, fires, with, without};
+use super::{Case, LIMITS, example, fires, play, with, without};
 use crate::catalogue::{Catalogue, Change, ChangeRefused};
 use crate::model::{OrgNumber, UnixMs};
 
@@ -133,4 +133,19 @@ fn the_bytes_of_an_event_stay_as_they_are() {
         matches!(&refused, ChangeRefused::Failed { field, .. } if field.starts_with("/old")),
         "{refused:?}"
     );
+}
+
+/// The largest event that the product allows, in which every attendee replied, is within the budget of a change.
+#[test]
+fn a_full_house_can_reply_at_once() {
+    let event = |status: &str| {
+        let guests =
+            (0..4096).map(|n| json!({"id": format!("guest-{n}"), "status": status, "organizer": false}));
+        with(event(), [("/attendees", guests.collect())])
+    };
+    let (old, new) = (event("NEEDS_ACTION"), event("ACCEPTED"));
+    let replies = new["attendees"].as_array().unwrap().iter();
+    let diff = replies.map(|guest| json!({"type": "CalendarEventAttendeeReplyChange", "attendee": guest}));
+    let expected = told(&new, &diff.collect());
+    play(&Catalogue::shipped(), "timetime.calendar_event", &[fires("all replied", old, new, [expected])]);
 }
