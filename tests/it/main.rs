@@ -77,6 +77,10 @@ mod cli;
 mod cli_dead_letters;
 // The store of a stopped daemon.
 mod cli_offline;
+// TimeTime's document, point by point.
+mod timetime;
+// Timekit's document, point by point.
+mod timekit;
 // What a new user sees first.
 mod demo;
 // The receiver that comes along, as a process of its own.
