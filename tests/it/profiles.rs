@@ -252,6 +252,44 @@ fn a_profile_outlives_restarts_and_so_does_a_clients() {
 }
 
 #[test]
+fn a_product_of_ones_own_has_a_profile_as_good_as_any() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    let product = site.dir().join("products/shop");
+    std::fs::create_dir_all(&product).unwrap();
+    let catalogue = |rest: &str| {
+        let text = format!("product = 'shop'\n[events.'shop.sold']\n[profile]\n{rest}\n");
+        std::fs::write(product.join("catalogue.toml"), text).unwrap();
+    };
+    site.configure(&format!("{}\n[catalogue]\ndir = {:?}\n", site.config(), site.dir().join("products")));
+    catalogue("retry.attempts = 0");
+    let (code, said) = site.serve_refused(|_| {});
+    assert!(
+        code == 78 && said.contains("shop/catalogue.toml:4: retry.attempts: must be from 1 to 100"),
+        "{said}"
+    );
+
+    catalogue(
+        "method = 'PUT'\nsignature = { type = 'hex', header = 'X-Shop-Signature' }\nretry = { schedule = ['10ms'] }\n\
+         faithful = true\nplans = ['pro']\nmax_webhooks = 1",
+    );
+    let daemon = site.start();
+    put_org(&daemon, "free");
+    let body = json!({"url": receiver.url("/"), "profile": "shop", "signature": {"secret": "k3y"}});
+    refused(&daemon, "a", &body, 403, "org-not-entitled", None);
+    put_org(&daemon, "pro");
+    let shown = saved(&daemon, "a", &body);
+    assert_eq!((&shown["method"], &shown["retry"]["attempts"]), (&json!("PUT"), &json!(2)));
+    refused(&daemon, "b", &body, 422, "too-many-webhooks", Some("/profile"));
+    daemon.enqueue("acme", &json!({"type": "shop.sold", "payload": 7}));
+    daemon.drained("acme");
+    let [request] = &receiver.received()[..] else { panic!() };
+    let names: Vec<_> = request.headers.keys().map(String::as_str).collect();
+    assert_eq!(names, ["content-length", "content-type", "host", "x-shop-signature"]);
+    assert_eq!((&*request.method, request.header("x-shop-signature").len()), ("PUT", 64));
+}
+
+#[test]
 fn profiles_are_given_and_shown_on_the_command_line() {
     let site = Site::new();
     let _daemon = site.start();

@@ -21,7 +21,7 @@ pub(in crate::queue) struct OrgRecord {
 
 /// As it was up to format 2.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub(super) struct OrgRecord2 {
+pub(in crate::queue) struct OrgRecord2 {
     id: String,
     plan: Option<String>,
     description: String,
@@ -39,7 +39,7 @@ pub(in crate::queue) struct ClientRecord {
 
 /// As it was in format 2.
 #[derive(Clone, PartialEq, Encode, Decode)]
-pub(super) struct ClientRecord2 {
+struct ClientRecord2 {
     id: String,
     base_url: String,
     authorization: Option<AuthorizationRecord>,
@@ -58,7 +58,7 @@ pub(in crate::queue) struct WebhookRecord {
 
 /// As it was in format 2.
 #[derive(Clone, PartialEq, Encode, Decode)]
-pub(super) struct WebhookRecord2 {
+pub(in crate::queue) struct WebhookRecord2 {
     id: String,
     client: Option<String>,
     /// The whole URL, or path and query after the client's base URL.
@@ -186,6 +186,22 @@ impl From<WebhookRecord1> for WebhookRecord2 {
 
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+impl OrgRecord {
+    /// As format 2 wrote it.
+    pub(in crate::queue) fn of_2(&self) -> &OrgRecord2 {
+        &self.before
+    }
+}
+
+#[cfg(test)]
+impl WebhookRecord {
+    /// As format 2 wrote it.
+    pub(in crate::queue) fn of_2(&self) -> &WebhookRecord2 {
+        &self.before
+    }
 }
 
 impl OrgRecord {

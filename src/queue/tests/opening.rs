@@ -2,7 +2,8 @@
 
 use super::super::append::{content_hash, day_of};
 use super::super::key;
-use super::super::record::SeenRecord2;
+use super::super::key::InOrgs;
+use super::super::record::{OrgRecord, SeenRecord2, WebhookRecord};
 use super::*;
 
 #[test]
@@ -106,6 +107,37 @@ fn a_store_of_format_2_keeps_its_ids_and_becomes_one_of_this_format() {
         let again = pair.queue().append(vec![append]).await.remove(0);
         assert_eq!(again, Ok(Appended { id, sequence: Some(Sequence(7)), deliveries: 2, duplicate: true }));
         pair.change(0, &[(100, 1), (100, 2)], true).await;
+        pair.check().await;
+    });
+}
+
+#[test]
+fn settings_of_format_2_are_in_force_when_the_store_opens() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        let known = pair.org(0);
+        let (org, marker) = (known.clone(), pair.dir.path().join("store/FORMAT"));
+        let written = pair.queue().read_store(move |store| {
+            let place = key::of_org(InOrgs::Org as u8, org.number);
+            store.orgs.put_in(2, &place, OrgRecord::new(&org.id, &org.settings).of_2());
+            for webhook in org.webhooks.values() {
+                let hash = store.sealer.hash([webhook.id.as_str().as_bytes()]);
+                let place = key::of_name(InOrgs::Webhook, org.number, &hash);
+                store.orgs.put_in(2, &place, WebhookRecord::from(&**webhook).of_2());
+            }
+            Ok(())
+        });
+        written.await.unwrap();
+        let (queue, notices) = pair.queue.take().unwrap();
+        queue.close().await;
+        drop((queue, notices));
+        let text = std::fs::read_to_string(&marker).unwrap();
+        std::fs::write(&marker, text.replace("format 3", "format 2")).unwrap();
+        pair.queue = Some(Queue::open(&options(pair.dir.path())).unwrap());
+        let read = pair.org(0);
+        assert_eq!(read.settings, known.settings);
+        assert!(read.webhooks.values().eq(known.webhooks.values()) && read.webhooks.len() == 3);
+        pair.append(0, 100, 2).await;
         pair.check().await;
     });
 }
