@@ -23,11 +23,10 @@ pub(super) async fn put(
     ClientName(id): ClientName,
     body: JsonBody,
 ) -> Result<Response, Problem> {
-    let settings = app.settings();
-    let catalogue = &settings.catalogue;
-    let client = read_client(id.clone(), &body.bytes, catalogue, clock::now())?;
-    intake::check_entitled(catalogue, &org, client.profile.as_deref())?;
-    let created = app.queue.put_client(&org.id, client).await?;
+    let known = app.settings().catalogue.clone();
+    let client = read_client(id.clone(), &body.bytes, &known, clock::now())?;
+    let judge = move |org: &Org, client: &Client| intake::check_client(&known, org, client);
+    let created = app.queue.put_client_if(&org.id, client, judge).await??;
     tracing::info!(org = %org.id, client = %id, created, "client saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let org = app.org(org.id.as_str())?;

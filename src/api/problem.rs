@@ -277,9 +277,10 @@ impl From<NotAllowed> for Problem {
             NotAllowed::TooMany { .. } => {
                 Problem { field: Some("/profile".into()), ..Problem::new(Kind::TooManyWebhooks, detail) }
             }
-            NotAllowed::TooLong { member, .. } | NotAllowed::SameUrl { member, .. } => {
-                Problem::invalid(format!("/{member}"), detail)
-            }
+            NotAllowed::TooLong { member, .. }
+            | NotAllowed::SameUrl { member, .. }
+            | NotAllowed::ClientsHeader { member, .. } => Problem::invalid(format!("/{member}"), detail),
+            NotAllowed::WebhooksHeader { .. } => Problem::invalid("/authorization", detail),
         }
     }
 }

@@ -1,8 +1,9 @@
-//! Which webhooks an org may have: the limits of the products' profiles, and the org's own. PURE.
+//! Which webhooks an org may have: the limits of the products' profiles, the org's own, and what its clients leave room
+//! for. PURE.
 
 use super::NotEntitled;
 use crate::catalogue::Catalogue;
-use crate::model::{Target, Webhook, WebhookId};
+use crate::model::{Authorization, Client, ClientId, PASSWORD_HEADER, Signature, Target, Webhook, WebhookId};
 use crate::queue::Org;
 
 /// Why an org may not have this webhook, or client.
@@ -39,6 +40,30 @@ pub enum NotAllowed {
         /// The other webhook.
         other: WebhookId,
     },
+    /// A header of the webhook is the one that its client's authorization is sent in.
+    #[error(
+        "{member}: the authorization of client \"{client}\" is sent in {header}; give another header, or the webhook an authorization of its own"
+    )]
+    ClientsHeader {
+        /// The member of the webhook.
+        member: &'static str,
+        /// The header.
+        header: String,
+        /// The client.
+        client: ClientId,
+    },
+    /// The header of a client's authorization is one that a webhook of it sends something else in.
+    #[error(
+        "authorization: webhook \"{webhook}\" has a header {header} of its own ({member}); give another header, here or there"
+    )]
+    WebhooksHeader {
+        /// The member of the webhook.
+        member: &'static str,
+        /// The header.
+        header: String,
+        /// The webhook.
+        webhook: WebhookId,
+    },
 }
 
 /// Whether the org's plan is one of those that the profile of this name asks for. A profile that is in no catalogue any
@@ -67,6 +92,13 @@ pub fn check_entitled(catalogue: &Catalogue, org: &Org, profile: Option<&str>) -
 pub fn check_webhook(catalogue: &Catalogue, org: &Org, webhook: &Webhook) -> Result<(), NotAllowed> {
     check_entitled(catalogue, org, webhook.profile.as_deref())?;
     check_number(catalogue, org, webhook)?;
+    if let Target::Client { client, .. } = &webhook.target
+        && let Some(client) = org.clients.get(client)
+        && let Some((member, header)) = same_header(client, webhook)
+    {
+        let (header, client) = (header.to_owned(), client.id.clone());
+        return Err(NotAllowed::ClientsHeader { member, header, client });
+    }
     let Some((name, profile)) = webhook.profile.as_deref().and_then(|name| catalogue.profile(name)) else {
         return Ok(());
     };
@@ -91,6 +123,50 @@ pub fn check_webhook(catalogue: &Catalogue, org: &Org, webhook: &Webhook) -> Res
         return Err(NotAllowed::SameUrl { member, profile: name.to_owned(), other: other.id.clone() });
     }
     Ok(())
+}
+
+/// Whether the org, as it is, may have this client, new or in place of the one of its name.
+///
+/// # Errors
+/// The first rule that it breaks.
+pub fn check_client(catalogue: &Catalogue, org: &Org, client: &Client) -> Result<(), NotAllowed> {
+    check_entitled(catalogue, org, client.profile.as_deref())?;
+    let goes_there =
+        |target: &Target| matches!(target, Target::Client { client: id, .. } if *id == client.id);
+    for webhook in org.webhooks.values().filter(|webhook| goes_there(&webhook.target)) {
+        if let Some((member, header)) = same_header(client, webhook) {
+            let (header, webhook) = (header.to_owned(), webhook.id.clone());
+            return Err(NotAllowed::WebhooksHeader { member, header, webhook });
+        }
+    }
+    Ok(())
+}
+
+/// The header that the client's authorization is sent in, if the webhook sends something else in it: one would silently
+/// take the place of the other. With it, the member of the webhook that says so.
+fn same_header<'c>(client: &'c Client, webhook: &Webhook) -> Option<(&'static str, &'c str)> {
+    if webhook.authorization.is_some() {
+        // It is sent instead.
+        return None;
+    }
+    // The header that all other authorizations are sent in nothing else can have.
+    let Some(Authorization::Header { name, .. }) = client.authorization.as_deref() else { return None };
+    let password = webhook.password.as_ref();
+    let password = password.map(|_| webhook.password_header.as_deref().unwrap_or(PASSWORD_HEADER));
+    let signature = match webhook.signature.as_deref() {
+        Some(Signature::Hex { header, .. }) => Some(&**header),
+        Some(Signature::Standard { .. }) | None => None,
+    };
+    let member = if password == Some(name) {
+        "password_header"
+    } else if signature == Some(name) {
+        "signature"
+    } else if webhook.headers.0.iter().any(|(header, _)| **header == **name) {
+        "headers"
+    } else {
+        return None;
+    };
+    Some((member, name))
 }
 
 /// Whether there is room for one more. One in the place of another takes none.
@@ -131,7 +207,7 @@ mod tests {
     use super::*;
     use crate::catalogue::Files;
     use crate::intake::tests::org;
-    use crate::model::{Client, Secret, UnixMs, UrlTemplate};
+    use crate::model::{Headers, Secret, SigningSecret, UnixMs, UrlTemplate};
 
     fn catalogue(profile: &str) -> Catalogue {
         let text = format!("product = 'shop'\n[events.'shop.sold']\n[profile]\n{profile}\n");
@@ -231,21 +307,93 @@ mod tests {
         allowed("distinct_urls = true", vec![other], &webhook("b", "https://a.example/X"));
     }
 
-    #[test]
-    fn behind_a_client_the_whole_url_counts() {
-        let other = webhook("a", "https://a.example/base/x");
-        let mut org = Org::clone(&org(None, vec![other]));
-        let client = Client {
+    fn client(base_url: &str, authorization: Option<Authorization>) -> Client {
+        Client {
             id: "hr".parse().unwrap(),
-            base_url: "https://a.example/base/".parse().unwrap(),
-            authorization: None,
-            headers: crate::model::Headers::default(),
+            base_url: base_url.parse().unwrap(),
+            authorization: authorization.map(Box::new),
+            headers: Headers::default(),
             route: crate::model::Route::default(),
             profile: None,
             description: String::new(),
             created_at: UnixMs(0),
             updated_at: UnixMs(0),
+        }
+    }
+
+    #[test]
+    fn a_webhook_and_its_clients_authorization_do_not_share_a_header() {
+        let in_header = |name: &str| {
+            let value = Secret::new("v".to_owned());
+            Some(Authorization::Header { name: name.to_owned(), value })
         };
+        let secret = || Secret::new("s".to_owned());
+        let path = || UrlTemplate::parse("/x").unwrap();
+        let plain = Webhook::new(
+            "a".parse().unwrap(),
+            Target::Client { client: "hr".parse().unwrap(), path: path() },
+            UnixMs(0),
+        );
+        let sent_in = |header: &str| Webhook {
+            password: Some(secret()),
+            password_header: Some(header.into()),
+            ..plain.clone()
+        };
+        let signed_in = |header: &str| {
+            let secrets = vec![SigningSecret { secret: secret(), until: None }];
+            let signature = Signature::Hex { header: header.to_owned(), secrets };
+            Webhook { signature: Some(Box::new(signature)), ..plain.clone() }
+        };
+        let with_header = Webhook { headers: Headers([("x-key".into(), secret())].into()), ..plain.clone() };
+        let with_default = Webhook { password: Some(secret()), ..plain.clone() };
+        for (webhook, name, member) in [
+            (&with_header, "x-key", Some("headers")),
+            (&with_header, "x-other", None),
+            (&with_default, "x-tt-webhook-password", Some("password_header")),
+            (&with_default, "x-key", None),
+            (&sent_in("x-key"), "x-key", Some("password_header")),
+            (&sent_in("x-key"), "x-tt-webhook-password", None),
+            (&Webhook { password_header: Some("x-key".into()), ..plain.clone() }, "x-key", None),
+            (&signed_in("x-key"), "x-key", Some("signature")),
+            (&signed_in("x-key"), "authorization", None),
+            // Its own goes out instead of the client's.
+            (
+                &Webhook { authorization: in_header("x-mine").map(Box::new), ..with_header.clone() },
+                "x-key",
+                None,
+            ),
+            (&Webhook { target: Target::Url(path()), ..with_header.clone() }, "x-key", None),
+        ] {
+            let catalogue = Catalogue::default();
+            let client = client("https://a.example/", in_header(name));
+            let mut org = Org::clone(&org(None, vec![]));
+            org.clients = std::iter::once(client.clone()).collect();
+            let refused = check_webhook(&catalogue, &org, webhook).err().map(|refused| match refused {
+                NotAllowed::ClientsHeader { member, header, client } => {
+                    assert_eq!((&*header, client.as_str()), (name, "hr"));
+                    member
+                }
+                other => panic!("{other}"),
+            });
+            assert_eq!(refused, member, "{name}");
+            // The other way round.
+            org.webhooks = std::iter::once(webhook.clone()).collect();
+            let refused = check_client(&catalogue, &org, &client).err().map(|refused| match refused {
+                NotAllowed::WebhooksHeader { member, header, webhook } => {
+                    assert_eq!((&*header, webhook.as_str()), (name, "a"));
+                    member
+                }
+                other => panic!("{other}"),
+            });
+            assert_eq!(refused, member, "{name}");
+        }
+    }
+
+    #[test]
+    fn behind_a_client_the_whole_url_counts() {
+        let other = webhook("a", "https://a.example/base/x");
+        let mut org = Org::clone(&org(None, vec![other]));
+        let client = client("https://a.example/base/", None);
         org.clients = std::iter::once(client).collect();
         let path = UrlTemplate::parse("/x").unwrap();
         let target = Target::Client { client: "hr".parse().unwrap(), path };

@@ -9,7 +9,7 @@ mod matching;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use limits::{NotAllowed, check_entitled, check_webhook};
+pub use limits::{NotAllowed, check_client, check_entitled, check_webhook};
 
 use crate::catalogue::{Catalogue, Violation};
 use crate::config::Validate;

@@ -137,9 +137,18 @@ pub(super) fn delete_webhook(writer: &mut Writer, org: &OrgId, webhook: &Webhook
     Ok(Ok(()))
 }
 
-/// Creates (`true`) or replaces a client; its webhooks use it as it is from their next attempt on.
-pub(super) fn put_client(writer: &mut Writer, org: &OrgId, mut client: Client) -> Applied<bool> {
+/// Creates (`true`) or replaces a client, unless `judge` refuses it; its webhooks use it as it is from their next attempt
+/// on.
+pub(super) fn put_client<E>(
+    writer: &mut Writer,
+    org: &OrgId,
+    mut client: Client,
+    judge: impl FnOnce(&Org, &Client) -> Result<(), E>,
+) -> Applied<Result<bool, E>> {
     let Some(mut org) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
+    if let Err(refused) = judge(&org, &client) {
+        return Ok(Ok(Err(refused)));
+    }
     let known = org.clients.get(&client.id);
     let created = known.is_none();
     if let Some(known) = known {
@@ -153,7 +162,7 @@ pub(super) fn put_client(writer: &mut Writer, org: &OrgId, mut client: Client) -
     for webhook in users {
         release_held(writer, number, &webhook)?;
     }
-    Ok(Ok(created))
+    Ok(Ok(Ok(created)))
 }
 
 /// Deletes a client; with `cascade` its webhooks too, before it, so that none is ever without its client.

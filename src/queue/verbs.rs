@@ -195,10 +195,15 @@ impl Queue {
         self.commit(0, move |writer| settings::change_webhook(writer, &org, &webhook, change)).await
     }
 
-    /// Creates (`true`) or replaces (`false`; `created_at` is kept) a client.
-    pub async fn put_client(&self, org: &OrgId, client: Client) -> Result<bool, Refused> {
+    /// Creates (`true`) or replaces (`false`; `created_at` is kept) a client, unless `judge` refuses it.
+    pub async fn put_client_if<E: Send + 'static>(
+        &self,
+        org: &OrgId,
+        client: Client,
+        judge: impl FnOnce(&Org, &Client) -> Result<(), E> + Send + 'static,
+    ) -> Result<Result<bool, E>, Refused> {
         let org = org.clone();
-        self.commit(0, move |writer| settings::put_client(writer, &org, client)).await
+        self.commit(0, move |writer| settings::put_client(writer, &org, client, judge)).await
     }
 
     /// Deletes a client. With `cascade` its webhooks too; without, it is refused while it has any

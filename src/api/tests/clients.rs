@@ -55,6 +55,30 @@ async fn a_client_with_webhooks_goes_only_with_them() {
 }
 
 #[tokio::test]
+async fn a_webhook_and_its_clients_authorization_do_not_share_a_header() {
+    let f = Fixture::new();
+    f.put("/v1/orgs/acme", json!({})).await.is(201);
+    let (client, webhook) = ("/v1/orgs/acme/clients/hr", "/v1/orgs/acme/webhooks/w");
+    let sent_in = |name: &str| {
+        json!({"base_url": "https://hr.example/",
+            "authorization": {"type": "header", "name": name, "value": "v"}})
+    };
+    let with = |name: &str| json!({"client": "hr", "path": "/", "headers": {name: "1"}});
+    f.put(client, sent_in("X-Key")).await.is(201);
+    let problem = f.put(webhook, with("x-key")).await;
+    problem.is_problem(422, "invalid-field", Some("/headers"));
+    f.put(webhook, with("x-other")).await.is(201);
+    let problem = f.put(client, sent_in("X-Other")).await;
+    problem.is_problem(422, "invalid-field", Some("/authorization"));
+    assert_eq!(f.get(client).await.is(200)["authorization"]["name"], "x-key");
+    // With an authorization of its own the client's is not sent.
+    let mut own = with("x-key");
+    own["authorization"] = json!({"type": "bearer", "token": "t"});
+    f.put(webhook, own).await.is(200);
+    f.put(client, sent_in("X-Other")).await.is(200);
+}
+
+#[tokio::test]
 async fn a_webhook_is_switched_off_and_on_and_stays_what_it_is() {
     let f = Fixture::new();
     f.put("/v1/orgs/acme", json!({})).await.is(201);
