@@ -39,6 +39,11 @@ mod p10_no_one_else;
 // P10 against a hostile name server, in a network namespace.
 mod p10_hostile_names;
 
+// The documents of products, point by point: TrackingTime, outgoing.
+mod trackingtime;
+// Team Trax: absences.
+mod absence;
+
 // Retry-After, 410 Gone, held queues.
 mod answers;
 // One request now, with the exchange shown; clients and rotated secrets.
