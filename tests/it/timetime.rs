@@ -262,6 +262,8 @@ fn a_calendar_event_is_told_when_it_is_created_or_updated() {
     let created = calendar_event();
     let interval = member(&created, "interval");
     let renamed = edited(&created, "Some event\"", "Another name\"");
+    // What an attendee says beside the status is no reply.
+    let renamed = edited(&renamed, "\"comment\": null", "\"comment\": \"late\"");
     let cancelled = edited(&renamed, "\"CONFIRMED\"", "\"CANCELLED\"");
     let moved = edited(&cancelled, "2024-03-20T16:00:00+01:00", "2024-03-20T17:30:00+01:00");
     let declined = edited(&moved, "\"ACCEPTED\"", "\"DECLINED\"");

@@ -34,6 +34,7 @@ pub(super) fn calendar_events() -> Vec<Case> {
     let renamed = with(event(), [("/summary", json!("Another name"))]);
     let moved = with(event(), [("/interval/exclusiveEnd/dateTime", json!("2024-03-20T17:00:00+01:00"))]);
     let (unscheduled, nowhere) = (without(event(), "/interval"), with(event(), [("/interval", Value::Null)]));
+    let commented = with(event(), [("/attendees/0/comment", json!("late"))]);
     let declined = with(event(), [("/attendees/0/status", json!("DECLINED"))]);
     let all =
         with(moved.clone(), [("/status", json!("TENTATIVE")), ("/attendees/0/status", json!("TENTATIVE"))]);
@@ -68,6 +69,7 @@ pub(super) fn calendar_events() -> Vec<Case> {
             [told(&cancelled, &json!([status("CANCELLED", "CONFIRMED")]))],
         ),
         fires("declined", event(), declined.clone(), [told(&declined, &json!([reply(&declined, 0)]))]),
+        fires("commented", event(), commented.clone(), [told(&commented, &json!([]))]),
         fires("a guest came", event(), with_guest("ACCEPTED"), [told(&with_guest("ACCEPTED"), &json!([]))]),
         fires("a guest went", with_guest("ACCEPTED"), event(), [told(&event(), &json!([]))]),
         fires(
