@@ -290,6 +290,57 @@ fn a_product_of_ones_own_has_a_profile_as_good_as_any() {
 }
 
 #[test]
+fn a_change_that_fires_an_event_for_such_a_webhook_is_refused_whole() {
+    let site = Site::new();
+    let receiver = Receiver::start();
+    let shop = site.dir().join("products/shop");
+    std::fs::create_dir_all(&shop).unwrap();
+    let text = "product = 'shop'\n[events.'shop.placed']\n[events.'shop.paid']\n[changes.'shop.order']\nrules = [\n\
+        { when = 'old == null', event = 'shop.placed', payload = 'new' },\n\
+        { when = 'new.paid', event = 'shop.paid', payload = 'new' },\n]\n[profile]\nplans = ['pro']\n";
+    std::fs::write(shop.join("catalogue.toml"), text).unwrap();
+    site.configure(&format!("{}\n[catalogue]\ndir = {:?}\n", site.config(), site.dir().join("products")));
+    let daemon = site.start();
+    put_org(&daemon, "pro");
+    saved(&daemon, "all", &json!({"url": receiver.url("/all")}));
+    saved(
+        &daemon,
+        "paid",
+        &json!({"url": receiver.url("/paid"), "profile": "shop", "events": ["shop.paid"]}),
+    );
+    put_org(&daemon, "free");
+    let order = |paid: bool| json!({"entity": "shop.order", "old": null, "new": {"paid": paid}});
+    let problem = daemon.admin("POST", "/v1/orgs/acme/changes", &order(true)).expect(403).json();
+    assert_eq!(problem["type"], "urn:postrider:org-not-entitled");
+    // The other event of that change is not there either.
+    assert!(daemon.queue("acme").is_empty());
+    daemon.admin("POST", "/v1/orgs/acme/changes", &order(false)).expect(202);
+    daemon.drained("acme");
+    assert_eq!(receiver.received().iter().map(|request| &*request.path).collect::<Vec<_>>(), ["/all"]);
+}
+
+#[test]
+fn an_operator_sets_plans_and_limits_without_a_catalogue_of_his_own() {
+    let site = Site::new();
+    let daemon = site.start();
+    put_org(&daemon, "free");
+    let body = |n: u32| json!({"url": format!("https://a.example/{n}"), "profile": "timetime"});
+    refused(&daemon, "a", &body(1), 403, "org-not-entitled", None);
+    let set = r#"set = ["timetime.profile.plans=free enterprise", "timetime.profile.max_webhooks=2",
+        "timetime.profile.distinct_urls=false"]"#;
+    site.configure(&format!("{}\n[catalogue]\n{set}\n", site.config()));
+    daemon.admin("POST", "/v1/reload", &json!({})).expect(200);
+    saved(&daemon, "a", &body(1));
+    saved(&daemon, "b", &body(1));
+    refused(&daemon, "c", &body(3), 422, "too-many-webhooks", Some("/profile"));
+    // Back to what the product says: what is saved stays, and what is sent to it is asked for again.
+    site.configure(site.config());
+    daemon.admin("POST", "/v1/reload", &json!({})).expect(200);
+    assert_eq!(daemon.list("/v1/orgs/acme/webhooks").len(), 2);
+    daemon.try_enqueue("acme", &event()).unwrap().expect(403);
+}
+
+#[test]
 fn profiles_are_given_and_shown_on_the_command_line() {
     let site = Site::new();
     let _daemon = site.start();
