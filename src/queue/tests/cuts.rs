@@ -77,3 +77,34 @@ fn a_change_that_is_cut_off_anywhere_leaves_nothing_or_all_of_it() {
         pair.check().await;
     });
 }
+
+/// The commonest append, and the cheapest: its delivery is whole by itself, and recovery writes the rest again.
+#[test]
+fn an_event_of_one_delivery_takes_three_writes_and_counts_from_the_first() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        pair.append(0, 100, 1).await;
+        for writes in 0..=3 {
+            let append = pair.event_of("evt", 0, 100, 1);
+            pair.allow(1 + writes).await;
+            let answer = pair.queue().append(vec![append.clone()]).await.remove(0);
+            // The delivery, the seen id, the number of the commit; the state follows before the delivery leaves.
+            assert_eq!(answer.is_ok(), writes == 3, "{writes}: {answer:?}");
+            if writes > 0 {
+                pair.orgs[0].push(&append);
+            }
+            if writes < 3 {
+                pair.reopen_failed();
+            } else {
+                pair.reopen().await;
+            }
+            pair.check().await;
+            let again = pair.queue().append(vec![append.clone()]).await.remove(0).unwrap();
+            assert_eq!(again.duplicate, writes > 0, "{writes}");
+            if writes == 0 {
+                pair.orgs[0].push(&append);
+            }
+            pair.check().await;
+        }
+    });
+}

@@ -37,6 +37,7 @@ const CALLS: [(&str, &str); 32] = [
     ("POST", "/v1/orgs/acme/resume"),
     ("GET", "/v1/dead-letters"),
     ("GET", "/v1/orgs/acme/dead-letters"),
+    ("POST", "/v1/orgs/acme/changes"),
     ("POST", "/v1/dead-letters/retry"),
     ("POST", "/v1/dead-letters/discard"),
     ("GET", "/v1/dead-letters/"),
