@@ -14,6 +14,9 @@ fn readme() -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap()
 }
 
+/// How many blocks of shell commands are recipes; each has a test.
+const RECIPES: usize = 4;
+
 /// The blocks of shell commands, in order.
 fn shell_blocks() -> Vec<String> {
     let readme = readme();
@@ -27,7 +30,7 @@ fn readme_shows_two_commands_and_a_walk_by_hand() {
     // The first two need a build of their own; `demo.rs` runs what the first does, and this is the second.
     assert_eq!(blocks[0], "cargo run --release -- demo\n");
     assert_eq!(blocks[1], "cargo test\n");
-    assert_eq!(blocks.len(), 4, "a new block of commands has no test: {:?}", blocks.get(4..));
+    assert_eq!(blocks.len(), 4 + RECIPES, "a new block of commands has no test: {:?}", blocks.last());
     let ci = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/run")).unwrap();
     assert!(ci.lines().any(|line| line == "step cargo test"), "CI does not run the README's test command");
 }
@@ -35,13 +38,25 @@ fn readme_shows_two_commands_and_a_walk_by_hand() {
 #[test]
 fn readme_walk_works_as_written() {
     let site = Site::new();
+    let said = walk(&site, &shell_blocks()[2..4].concat());
+    assert!(
+        said.contains("\"sequence\":3") && said.contains("\"deliveries\":1"),
+        "the answer to curl: {said}"
+    );
+    let sink = ["{\"order\": 7}", "{\"order\": 8}", "{\"order\": 9}"];
+    assert!(sink.iter().all(|payload| said.contains(payload)), "what the sink got: {said}");
+}
+
+/// Runs commands of the README, from the build on, until everything that was handed in is delivered. Answers what they said.
+#[track_caller]
+fn walk(site: &Site, commands: &str) -> String {
     let bin = site.dir().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(BINARY, bin.join("postrider")).unwrap();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let place = site.dir().join("walk");
     // What a test cannot have as written: a release build, a place and a port that other tests use as well.
-    let mut script = shell_blocks()[2..].concat();
+    let mut script = commands.to_owned();
     for (shown, here) in [
         ("cargo build --release\n", String::new()),
         ("$PWD/target/release", bin.display().to_string()),
@@ -51,7 +66,7 @@ fn readme_walk_works_as_written() {
         assert!(script.contains(shown), "the walk no longer has {shown}");
         script = script.replace(shown, &here);
     }
-    // Then, before everything is stopped: what was handed in is delivered.
+    // Before everything is stopped.
     let end =
         "until postrider status --json | tr -d ' \\n' | grep -q '\"deliveries\":0'; do sleep 0.1; done\n";
     let script = format!("set -euo pipefail\ntrap 'kill $(jobs -p); wait' EXIT\n{script}{end}");
@@ -67,12 +82,73 @@ fn readme_walk_works_as_written() {
     let [said, complained] =
         [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
     assert!(output.status.success(), "{}\n{said}\n{complained}\n{script}", output.status);
-    assert!(
-        said.contains("\"sequence\":3") && said.contains("\"deliveries\":1"),
-        "the answer to curl: {said}"
+    said
+}
+
+/// The recipe of a product, from the quick start's daemon on: each of `lines` is the beginning of one that the sink prints,
+/// after the time, in this order, and there are no others.
+#[track_caller]
+fn check_recipe(product: &str, lines: &[&str]) {
+    let site = Site::new();
+    let readme = readme();
+    let start = shell_blocks()[2].split("postrider org put acme").next().unwrap().to_owned();
+    let page = readme.split(&format!("### {product}\n")).nth(1).expect("the product has a recipe");
+    let recipe = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let said = walk(&site, &format!("{start}{recipe}"));
+    let got: Vec<&str> =
+        said.lines().filter_map(|line| line.split_once("Z POST ")).map(|(_, what)| what).collect();
+    assert_eq!(got.len(), lines.len(), "{got:#?}\n{said}");
+    for (got, words) in got.iter().zip(lines) {
+        for word in words.split(" … ") {
+            assert!(got.contains(word), "{word} is not in {got}");
+        }
+    }
+}
+
+#[test]
+fn readme_recipe_of_timetime_works_as_written() {
+    check_recipe(
+        "TimeTime",
+        &[
+            "/timetime … \"calendarId\": \"c1\"",
+            "/timetime … {\"type\":\"CalendarEventChanged\",\"new\":{\"id\": \"e1\" … \"semanticDiff\":[{\"type\":\"CalendarEventStatusChanged\",\"new\":\"CONFIRMED\",\"old\":\"TENTATIVE\"},{\"type\":\"CalendarEventAttendeeReplyChange\",\"attendee\":{\"id\": \"a1\", \"status\": \"ACCEPTED\"",
+        ],
     );
-    let sink = ["{\"order\": 7}", "{\"order\": 8}", "{\"order\": 9}"];
-    assert!(sink.iter().all(|payload| said.contains(payload)), "what the sink got: {said}");
+}
+
+#[test]
+fn readme_recipe_of_timekit_works_as_written() {
+    let booking = "/timekit/c3c071de-6901-422f-bde6-86f5eaaf8476";
+    check_recipe(
+        "Timekit",
+        &[
+            &format!("{booking} … \"confirmed\""),
+            &format!("{booking} … \"confirmed\" … \"completed\": false"),
+            &format!("{booking} … \"cancelled_by_customer\" … \"completed\": true"),
+        ],
+    );
+}
+
+#[test]
+fn readme_recipe_of_trackingtime_works_as_written() {
+    check_recipe(
+        "TrackingTime",
+        &[
+            "/trackingtime … \"webhook_id\": 42",
+            "\"event_name\":\"task.track\",\"account_id\":1725,\"user_id\":79634",
+            "\"event_name\":\"task.update\" … \"name\": \"Landing page, done\"",
+            "\"event_name\":\"task.stop\"",
+            "\"event_name\":\"task.close\"",
+        ],
+    );
+}
+
+#[test]
+fn readme_recipe_of_team_trax_works_as_written() {
+    check_recipe(
+        "Team Trax",
+        &["/hr/absences/1?type=HO", "/hr/absences/2?type=VAC … \"APPROVED\"", "/hr/absences/2?type=VAC"],
+    );
 }
 
 #[test]
