@@ -152,3 +152,22 @@ fn a_change_is_remembered_through_reopening_even_if_it_fired_nothing_and_for_a_d
         assert_eq!(repeated(UnixMs(now.0 + day)).await, Ok(None));
     });
 }
+
+#[test]
+fn a_change_is_refused_while_the_disk_is_full_and_once_the_store_is_closed() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        pair.queue().close().await;
+        pair.queue = None;
+        let full = StoreOptions { reserve_bytes: Some(u64::MAX), ..options(pair.dir.path()) };
+        pair.queue = Some(Queue::open(&full).unwrap());
+        let events = vec![pair.event_of("chg", 0, 100, 1), pair.event_of("chg", 0, 100, 1)];
+        assert_eq!(pair.refuses(events.clone()).await, Refused::DiskFull);
+        pair.reopen().await;
+        pair.check().await;
+        pair.queue().close().await;
+        let change = AppendChange { org: pair.org(0), key: None, events, accepted_at: clock() };
+        let refused = pair.queue().append_change(change).await;
+        assert!(matches!(refused, Err(Refused::Unavailable(_))), "{refused:?}");
+    });
+}
