@@ -89,7 +89,11 @@ impl Compiler<'_> {
         for (index, rule) in typed.rules.iter().enumerate() {
             rules.push(self.rule(index + 1, rule, &variables)?);
         }
-        Ok(Entity { env: Arc::clone(env), data: data.clone(), options: options.clone(), lets, rules })
+        let expressions =
+            lets.iter().map(|(_, _, value)| value).chain(rules.iter().flat_map(Rule::expressions));
+        let patterns = expressions.flat_map(|expression| expression.patterns().clone()).collect();
+        let (env, data, options) = (Arc::clone(env), data.clone(), options.clone());
+        Ok(Entity { env, data, options, patterns, lets, rules })
     }
 
     fn check_name(name: &Spanned<String>, taken: &BTreeSet<Box<str>>) -> Result<(), RuleFault> {
@@ -186,6 +190,16 @@ impl Compiler<'_> {
 
     fn line(&self, at: usize) -> usize {
         1 + self.scope.text.bytes().take(at).filter(|byte| *byte == b'\n').count()
+    }
+}
+
+impl Rule {
+    fn expressions(&self) -> impl Iterator<Item = &Expression> {
+        let payload = match &self.then {
+            Then::Fire { payload, .. } => Some(payload),
+            Then::Refuse { .. } => None,
+        };
+        std::iter::once(&self.when).chain(payload)
     }
 }
 

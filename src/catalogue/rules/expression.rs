@@ -7,6 +7,7 @@ use cel::common::value::CowVal;
 use cel::parser::PrattParser;
 use cel::{Context, ExecutionError, Value};
 
+use super::pattern::Patterns;
 use super::rewrite::{self, parts};
 use super::vocabulary::{self, MACROS, TYPES};
 use crate::config::nearest::nearest;
@@ -34,6 +35,8 @@ pub(super) struct Expression {
     paths: Vec<Path>,
     /// Steps of one evaluation, loops aside.
     steps: u64,
+    /// What it tries texts on.
+    patterns: Patterns,
 }
 
 /// Members that are looked up one in another, from a variable on: `new.interval.start`.
@@ -53,8 +56,8 @@ impl Expression {
             });
         }
         let mut ast = parse(text)?;
-        let (names, paths) = match Checker::new(text, variables).run(&ast) {
-            Ok(Checker { names, paths, .. }) => (names, paths),
+        let (names, paths, patterns) = match Checker::new(text, variables).run(&ast) {
+            Ok(Checker { names, paths, patterns, .. }) => (names, paths, patterns),
             Err(flaw) => {
                 dismantle(ast);
                 return Err(flaw);
@@ -62,7 +65,7 @@ impl Expression {
         };
         let steps = rewrite::steps(parts(&ast));
         rewrite::rewrite(&mut ast);
-        Ok(Expression { ast, names, paths, steps })
+        Ok(Expression { ast, names, paths, steps, patterns })
     }
 
     /// Its value.
@@ -80,6 +83,10 @@ impl Expression {
     /// Whether a name is one that the expression has itself, and so is no secret.
     pub(super) fn has_name(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    pub(super) fn patterns(&self) -> &Patterns {
+        &self.patterns
     }
 
     pub(super) fn paths(&self) -> &[Path] {
@@ -122,11 +129,13 @@ struct Checker<'a> {
     bound: Vec<&'a str>,
     names: BTreeSet<Box<str>>,
     paths: Vec<Path>,
+    patterns: Patterns,
 }
 
 impl<'a> Checker<'a> {
     fn new(text: &'a str, variables: &'a BTreeSet<Box<str>>) -> Self {
-        Checker { text, variables, bound: Vec::new(), names: BTreeSet::new(), paths: Vec::new() }
+        let (bound, names, paths, patterns) = (Vec::new(), BTreeSet::new(), Vec::new(), Patterns::new());
+        Checker { text, variables, bound, names, paths, patterns }
     }
 
     fn run(mut self, ast: &'a IdedExpr) -> Result<Self, Flaw> {
@@ -180,7 +189,8 @@ impl<'a> Checker<'a> {
                 }
             }
             Expr::Call(call) => {
-                vocabulary::check(call).map_err(|(name, problem)| self.flaw(&name, problem))?;
+                vocabulary::check(call, &mut self.patterns)
+                    .map_err(|(name, problem)| self.flaw(&name, problem))?;
                 if let Some(target) = &call.target
                     && !vocabulary::is_namespace(target)
                 {
@@ -274,7 +284,6 @@ pub(super) fn makes_no_text(expr: &IdedExpr) -> bool {
                 | operators::GREATER
                 | operators::GREATER_EQUALS
                 | operators::IN
-                | rewrite::PAID
                 | "size"
         ),
         _ => false,

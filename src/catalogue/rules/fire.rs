@@ -170,6 +170,9 @@ impl Firing<'_> {
         add("org", Box::new(CelString::from(change.org.to_string())));
         add("change", Box::new(about(change)));
         add(METER, Box::new(Purse(Arc::clone(&self.meter))));
+        for (name, pattern) in &self.entity.patterns {
+            add(name, Box::new(pattern.clone()));
+        }
         context
     }
 }

@@ -13,14 +13,12 @@ use jiff::tz::TimeZone;
 use super::equality::same;
 use super::json;
 use super::meter::{Meter, Purse, TEXT_STEP, text_steps};
+use super::pattern::Pattern;
 use super::payload;
 use super::value::{Json, Member, Node, Shape};
 
 type Args<'b, 'v> = Vec<CowVal<'b, 'v>>;
 type Answer<'b, 'v> = Result<CowVal<'b, 'v>, ExecutionError>;
-
-/// Steps for compiling the pattern of `matches`, which happens with each call.
-const PATTERN_STEPS: u64 = 256;
 
 /// How deep what an expression makes may be nested.
 const MAX_NESTING: usize = 256;
@@ -35,7 +33,7 @@ pub(super) const OBJECT: &str = "@object";
 pub(super) const INDEX: &str = "@index";
 pub(super) const SET: &str = "@set";
 pub(super) const FORMAT_TIME: &str = "@format_time";
-pub(super) const SUBJECT: &str = "@subject";
+pub(super) const MATCHES: &str = "@matches";
 
 /// The standard functions and ours.
 pub(super) fn environment() -> Result<Arc<Env>, DeclarationError> {
@@ -51,7 +49,7 @@ pub(super) fn environment() -> Result<Arc<Env>, DeclarationError> {
     env.add_overload(INDEX, INDEX, any(3), index)?;
     env.add_overload(SET, SET, any(4), set)?;
     env.add_overload(FORMAT_TIME, FORMAT_TIME, any(3), format_time)?;
-    env.add_overload(SUBJECT, SUBJECT, any(3), subject)?;
+    env.add_overload(MATCHES, MATCHES, any(3), matches)?;
     Ok(Arc::new(env))
 }
 
@@ -106,6 +104,11 @@ fn steps(value: &dyn Val) -> u64 {
     }
 }
 
+/// Steps for what was copied to be an argument.
+fn copied(value: &CowVal<'_, '_>) -> u64 {
+    if value.is_owned() { steps(&**value) } else { 0 }
+}
+
 /// `(meter, value)`: the value.
 fn pay<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let [purse, value] = take(args)?;
@@ -131,7 +134,9 @@ fn each<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 /// `(meter, a, b)`: `a == b`.
 fn equal<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let [purse, a, b] = take(args)?;
-    let is_same = same(&*a, &*b, meter(&purse)?)?;
+    let meter = meter(&purse)?;
+    meter.charge(copied(&a) + copied(&b))?;
+    let is_same = same(&*a, &*b, meter)?;
     Ok(CowVal::owned(CelBool::from(is_same)))
 }
 
@@ -139,6 +144,7 @@ fn equal<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
 fn contains<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let [purse, value, range] = take(args)?;
     let meter = meter(&purse)?;
+    meter.charge(copied(&value))?;
     let found = match node(&range).map(Node::shape) {
         Some(Shape::List(items)) => {
             let mut found = false;
@@ -302,21 +308,22 @@ fn format_time<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
         return Err(wrong("format_time", &[&*at, &*format]));
     };
     meter(&purse)?.charge(text_steps(format))?;
-    let time = Timestamp::from_millisecond(*at.inner()).map_err(|_| error("format_time: no such time"))?;
-    let written = jiff::fmt::strtime::format(format, &time.to_zoned(TimeZone::UTC))
-        .map_err(|_| error("format_time: not a pattern of strftime"))?;
+    let written = time_text(*at.inner(), format).ok_or_else(|| error("format_time: no such time"))?;
     Ok(CowVal::owned(CelString::from(written)))
 }
 
-/// `(meter, text, 'pattern')`: the text, on which the pattern will be tried.
-fn subject<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
+/// A time in UTC by a pattern. None if there is no such time, or the pattern is wrong.
+pub(super) fn time_text(at_ms: i64, pattern: &str) -> Option<String> {
+    let time = Timestamp::from_millisecond(at_ms).ok()?;
+    jiff::fmt::strtime::format(pattern, &time.to_zoned(TimeZone::UTC)).ok()
+}
+
+/// `(meter, text, pattern)`: whether the pattern is somewhere in the text.
+fn matches<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     let [purse, value, pattern] = take(args)?;
-    let (Some(subject), Some(pattern)) = (text(&value), text(&pattern)) else {
-        return Err(wrong("matches", &[&*value, &*pattern]));
+    let (Some(subject), Some(pattern)) = (text(&value), pattern.downcast_ref::<Pattern>()) else {
+        return Err(ExecutionError::no_such_overload("matches", vec![value.get_type().name().to_owned()]));
     };
-    let length = pattern.len() as u64;
-    let compiled = PATTERN_STEPS.saturating_add(length.saturating_mul(8));
-    let matched = text_steps(subject).saturating_mul(1 + length / 16);
-    meter(&purse)?.charge(compiled.saturating_add(matched))?;
-    Ok(value)
+    meter(&purse)?.charge(text_steps(subject).saturating_mul(pattern.steps()))?;
+    Ok(CowVal::owned(CelBool::from(pattern.is_match(subject))))
 }

@@ -10,6 +10,7 @@ mod fire;
 mod functions;
 mod json;
 mod meter;
+mod pattern;
 mod payload;
 mod rewrite;
 mod trouble;
@@ -24,6 +25,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use self::expression::Expression;
+use self::pattern::Patterns;
 use self::value::Json;
 use crate::model::EventType;
 
@@ -90,6 +92,7 @@ struct Entity {
     env: Arc<Env>,
     data: Json,
     options: Json,
+    patterns: Patterns,
     lets: Vec<(Box<str>, Place, Expression)>,
     rules: Vec<Rule>,
 }

@@ -6,28 +6,21 @@
 
 use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralValue, operators};
 use cel::common::types::CelString;
-use cel::common::value::Val;
 
-use super::expression::makes_no_text;
-use super::functions::{ADD, CONTAINS, EACH, EQUAL, FORMAT_TIME, INDEX, LIST, OBJECT, PAY, SET, SUBJECT};
-use super::meter::{Meter, NODES_STEP, Purse};
+use super::expression::{literal, makes_no_text};
+use super::functions::{ADD, CONTAINS, EACH, EQUAL, FORMAT_TIME, INDEX, LIST, MATCHES, OBJECT, PAY, SET};
+use super::meter::NODES_STEP;
+use super::pattern::Pattern;
 use super::vocabulary::is_namespace;
 
 /// The variable that holds the meter.
 pub(super) const METER: &str = "@meter";
-/// The name of a call that was paid for already.
-pub(super) const PAID: &str = PAY;
 
-/// A meter for [`METER`].
-pub(super) fn purse(budget: u64) -> Box<dyn Val> {
-    Box::new(Purse(Meter::new(budget)))
-}
-
-pub(super) fn text(text: &str) -> IdedExpr {
+fn text(text: &str) -> IdedExpr {
     node(Expr::Literal(LiteralValue::String(CelString::from(text.to_owned()))))
 }
 
-pub(super) fn int(number: i64) -> IdedExpr {
+fn int(number: i64) -> IdedExpr {
     node(Expr::Literal(LiteralValue::Int(number.into())))
 }
 
@@ -65,7 +58,13 @@ pub(super) fn rewrite(expr: &mut IdedExpr) {
         }
         Expr::Map(_) => object(expr),
         Expr::Comprehension(_) => comprehension(expr),
-        Expr::Select(select) => rewrite(&mut select.operand),
+        Expr::Select(select) => {
+            let copies = !select.test && !is_rooted(&select.operand);
+            rewrite(&mut select.operand);
+            if copies {
+                pay(expr);
+            }
+        }
         _ => {}
     }
 }
@@ -74,9 +73,24 @@ pub(super) fn rewrite(expr: &mut IdedExpr) {
 fn paid(expr: &mut IdedExpr) {
     let is_free = makes_no_text(expr);
     rewrite(expr);
-    if !is_free {
-        let value = std::mem::take(expr);
-        *expr = charged(PAY, [value]);
+    let is_paid = matches!(&expr.expr, Expr::Call(call) if call.func_name == PAY);
+    if !is_free && !is_paid {
+        pay(expr);
+    }
+}
+
+fn pay(expr: &mut IdedExpr) {
+    let value = std::mem::take(expr);
+    *expr = charged(PAY, [value]);
+}
+
+/// Whether a value is taken from a variable, step by step: such a value is lent, any other copied.
+fn is_rooted(expr: &IdedExpr) -> bool {
+    match &expr.expr {
+        Expr::Ident(_) => true,
+        Expr::Select(select) => is_rooted(&select.operand),
+        Expr::Call(call) if call.func_name == operators::INDEX => call.args.first().is_some_and(is_rooted),
+        _ => false,
     }
 }
 
@@ -106,11 +120,15 @@ fn call(expr: &mut IdedExpr) {
         | operators::NOT_STRICTLY_FALSE
         | operators::NEGATE => call.args.iter_mut().for_each(rewrite),
         operators::INDEX | operators::OPT_INDEX | operators::OPT_SELECT => {
+            let lends = call.func_name == operators::INDEX && call.args.first().is_some_and(is_rooted);
             let mut args = call.args.iter_mut();
             args.next().into_iter().for_each(rewrite);
             args.for_each(paid);
+            if !lends {
+                pay(expr);
+            }
         }
-        "matches" => matches(call),
+        "matches" => matches(expr),
         _ => {
             if let Some(target) = call.target.as_deref_mut().filter(|target| !is_namespace(target)) {
                 paid(target);
@@ -125,18 +143,15 @@ fn not(expr: IdedExpr) -> IdedExpr {
     node(Expr::Call(CallExpr { func_name, target: None, args: vec![expr] }))
 }
 
-/// The pattern is a literal: that was checked.
-fn matches(call: &mut CallExpr) {
-    let pattern = call.args.last().cloned().unwrap_or_else(|| text(""));
-    let subject = match call.target.as_deref_mut() {
-        Some(target) => Some(target),
-        None => call.args.first_mut(),
-    };
-    if let Some(subject) = subject {
-        rewrite(subject);
-        let value = std::mem::take(subject);
-        *subject = charged(SUBJECT, [value, pattern]);
-    }
+/// The pattern is a literal: that was checked. It becomes the variable that holds it compiled.
+fn matches(expr: &mut IdedExpr) {
+    let Expr::Call(call) = &mut expr.expr else { return };
+    let pattern =
+        call.args.pop().and_then(|pattern| literal(&pattern).map(Pattern::name)).unwrap_or_default();
+    let subject = call.target.take().map(|target| *target).or_else(|| call.args.pop());
+    let mut subject = subject.unwrap_or_default();
+    rewrite(&mut subject);
+    *expr = charged(MATCHES, [subject, node(Expr::Ident(pattern))]);
 }
 
 /// `{a: b, ?c: d}` becomes `@object(@meter, [a, b, c, d], '.?')`, which keeps the order.

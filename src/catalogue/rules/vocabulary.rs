@@ -1,11 +1,10 @@
 //! What expressions can call. PURE.
 
 use cel::common::ast::{CallExpr, Expr, IdedExpr};
-use cel::{Context, Value};
 
 use super::expression::literal;
 use super::functions;
-use super::rewrite;
+use super::pattern::{Pattern, Patterns};
 use crate::config::nearest::nearest;
 
 /// Names of types, for `type(x) == int`.
@@ -58,7 +57,7 @@ pub(super) fn is_namespace(target: &IdedExpr) -> bool {
 }
 
 /// Whether a function is there, called in the right way. An error holds the name and what is wrong.
-pub(super) fn check(call: &CallExpr) -> Result<(), (String, String)> {
+pub(super) fn check(call: &CallExpr, patterns: &mut Patterns) -> Result<(), (String, String)> {
     let name = call.func_name.as_str();
     let is_operator = name.bytes().any(|byte| !byte.is_ascii_alphanumeric() && byte != b'_');
     if is_operator {
@@ -72,7 +71,7 @@ pub(super) fn check(call: &CallExpr) -> Result<(), (String, String)> {
     let fault = |problem: String| Err((name.to_owned(), problem));
     match known.iter().find(|(known, _)| *known == name) {
         Some((_, count)) if *count == call.args.len() => {
-            constants(call).map_err(|problem| (name.to_owned(), problem))
+            constants(call, patterns).map_err(|problem| (name.to_owned(), problem))
         }
         Some((_, usize::MAX)) => {
             fault(format!("there is no function {name}: times are texts or numbers here"))
@@ -93,32 +92,21 @@ pub(super) fn check(call: &CallExpr) -> Result<(), (String, String)> {
     }
 }
 
-/// Patterns must be given as they are, and be right: compiling one that a change brings along could cost anything.
-fn constants(call: &CallExpr) -> Result<(), String> {
-    let (pattern, probe) = match (call.func_name.as_str(), call.args.as_slice()) {
-        ("matches", [.., pattern]) => (pattern, rewrite::text("")),
-        ("format_time", [_, pattern]) => (pattern, rewrite::int(0)),
-        _ => return Ok(()),
+/// Patterns must be given as they are, and be right: one that a change brings along could cost anything.
+fn constants(call: &CallExpr, patterns: &mut Patterns) -> Result<(), String> {
+    let name = call.func_name.as_str();
+    let Some(pattern) = call.args.last().filter(|_| ["matches", "format_time"].contains(&name)) else {
+        return Ok(());
     };
-    if literal(pattern).is_none() {
-        return Err(format!("the pattern of {} must be a text in quotes", call.func_name));
-    }
-    let mut trial = IdedExpr {
-        id: 0,
-        expr: Expr::Call(CallExpr {
-            func_name: call.func_name.clone(),
-            target: None,
-            args: vec![probe, pattern.clone()],
-        }),
+    let pattern =
+        literal(pattern).ok_or_else(|| format!("the pattern of {name} must be a text in quotes"))?;
+    let is_right = match name {
+        "matches" => Pattern::new(pattern)
+            .map(|compiled| patterns.insert(Pattern::name(pattern).into(), compiled))
+            .is_some(),
+        _ => functions::time_text(0, pattern).is_some(),
     };
-    rewrite::rewrite(&mut trial);
-    let env = functions::environment().map_err(|error| error.to_string())?;
-    let mut context = Context::with_env(env);
-    context.add_variable_as_val(rewrite::METER, rewrite::purse(u64::MAX));
-    match Value::resolve_val(&trial, &context) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(format!("{} cannot read this pattern", call.func_name)),
-    }
+    if is_right { Ok(()) } else { Err(format!("{name} cannot read this pattern")) }
 }
 
 /// Words that cannot be names.
