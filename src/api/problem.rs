@@ -291,10 +291,13 @@ impl Problem {
         use crate::catalogue::ChangeRefused as ByRules;
         let at = |field: String, problem: Problem| Problem { field: Some(field), ..problem };
         match refused {
-            ChangeRefused::Rules(ByRules::UnknownEntity(nearest)) => {
+            ChangeRefused::Rules(ByRules::UnknownEntity { nearest, known }) => {
                 let shown: String = entity.chars().take(64).collect();
                 let advice = nearest.map_or_else(
-                    || "no catalogue in force has any".to_owned(),
+                    || match known.as_slice() {
+                        [] => "no catalogue in force has rules".to_owned(),
+                        known => format!("there are rules for {}", known.join(", ")),
+                    },
                     |nearest| format!("did you mean \"{nearest}\"?"),
                 );
                 let detail = format!("there are no rules for \"{}\"; {advice}", shown.escape_debug());

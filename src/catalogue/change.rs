@@ -51,7 +51,12 @@ pub struct ChangeLimits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ChangeRefused {
     /// No catalogue has rules for the entity. Holds the nearest one that has, if there is one.
-    UnknownEntity(Option<String>),
+    UnknownEntity {
+        /// The nearest one that has.
+        nearest: Option<String>,
+        /// All that have.
+        known: Vec<String>,
+    },
     /// A rule forbids it.
     Forbidden {
         /// A JSON Pointer into the change, for example `/new/state`.
@@ -80,7 +85,10 @@ impl Catalogue {
         let found = self.products.iter().find(|product| product.rules.has(change.entity));
         match found {
             Some(product) => product.rules.fire(change, limits),
-            None => Err(ChangeRefused::UnknownEntity(nearest(change.entity, entities()).map(str::to_owned))),
+            None => Err(ChangeRefused::UnknownEntity {
+                nearest: nearest(change.entity, entities()).map(str::to_owned),
+                known: entities().map(str::to_owned).collect(),
+            }),
         }
     }
 }

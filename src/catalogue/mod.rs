@@ -174,9 +174,24 @@ impl Catalogue {
                     }
                 }
             }
+            for group in product.groups() {
+                let taken = match catalogue.find(group) {
+                    Some(entry) => Some(format!("the name of {}", entry.event_type)),
+                    None => catalogue.group_of(group).map(|other| format!("a group of {other}")),
+                };
+                if let Some(taken) = taken {
+                    return Err(files.fault(files::MAIN_FILE, 0, format!("{group} is already {taken}")));
+                }
+            }
             catalogue.products.push(product);
         }
         Ok(catalogue)
+    }
+
+    /// The product that has a group of this name.
+    fn group_of(&self, group: &EventType) -> Option<&str> {
+        let found = self.products.iter().find(|product| product.groups().any(|known| known == group));
+        found.map(|product| &*product.name)
     }
 
     /// The products, those that come along first.
@@ -234,7 +249,10 @@ fn in_force(settings: &CatalogueSettings) -> Result<(Vec<Files>, Vec<Files>), Fa
             return Err(Fault { file: "catalogue.products".to_owned(), line: 0, problem });
         }
     }
-    let own = settings.directory.as_deref().map(read_directory).transpose()?.unwrap_or_default();
+    let own = settings.directory.as_deref().map(read_directory).transpose();
+    let own =
+        own.map_err(|fault| Fault { problem: format!("{} (catalogue.dir)", fault.problem), ..fault })?;
+    let own = own.unwrap_or_default();
     shipped.retain(|files| {
         let replaced = own.iter().any(|own| own.name() == files.name());
         !replaced && settings.products.iter().any(|name| name == files.name())

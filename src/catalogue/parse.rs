@@ -109,6 +109,9 @@ impl Reader<'_> {
                 return Err(self.at(name, rule));
             }
             let found = pointer.get_ref().parse().map_err(|rule: &str| self.at(pointer, rule))?;
+            if pointer.get_ref().split('/').any(|step| step == "*") {
+                return Err(self.at(pointer, "a variable has one value: its pointer cannot have a *"));
+            }
             variables.insert(name.get_ref().as_str().into(), found);
         }
         Ok(variables)

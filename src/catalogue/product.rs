@@ -80,11 +80,29 @@ impl Product {
         Ok(Product { name: name.into(), title: typed.title.into(), entries, rules, profile })
     }
 
+    /// The words for several of its types.
+    pub fn groups(&self) -> impl Iterator<Item = &EventType> {
+        let all: BTreeSet<&EventType> = self.entries.iter().flat_map(|entry| &entry.groups).collect();
+        all.into_iter()
+    }
+
     /// Compiles every schema and holds every example against its own.
     ///
     /// # Errors
     /// The first fault, with file and line.
     pub fn check(&self, files: &Files) -> Result<(), Fault> {
+        // By themselves first: what is wrong with one of them would else be named where it is referred to.
+        let known: BTreeSet<&str> = self.entries.iter().map(|entry| entry.event_type.as_str()).collect();
+        let shared = shared_schemas(files, &known)?;
+        for (name, text) in files.below("schemas") {
+            if name.strip_suffix(".json").is_some_and(|stem| known.contains(stem)) {
+                continue;
+            }
+            if let Err(fault) = Schema::new(uri(files, name), text, shared.clone()).check() {
+                let line = line_of(text, &fault.pointer);
+                return Err(files.fault(&format!("schemas/{name}"), line, fault.problem));
+            }
+        }
         for entry in &self.entries {
             let Some(schema) = &entry.schema else { continue };
             let path = format!("schemas/{}.json", entry.event_type);

@@ -62,13 +62,29 @@ impl Schema {
         Ok(())
     }
 
-    fn compile(&self, schema: &Value) -> Result<Validator, SchemaFault> {
-        let whole = |problem: String| SchemaFault { pointer: String::new(), problem };
+    /// With what it refers to put into it, for those who have no files beside it.
+    #[must_use]
+    pub fn bundled(&self) -> Option<Value> {
+        let schema: Value = serde_json::from_str(&self.text).ok()?;
+        let registry = self.registry().ok()?;
+        let options = jsonschema::options().with_draft(Draft::Draft202012).with_base_uri(&*self.uri);
+        options.with_registry(&registry).with_retriever(Offline).bundle(&schema).ok()
+    }
+
+    fn registry(&self) -> Result<Registry<'_>, SchemaFault> {
+        let whole = |error: jsonschema::ReferencingError| SchemaFault {
+            pointer: String::new(),
+            problem: error.to_string(),
+        };
         let mut registry = Registry::new().retriever(Offline);
         for (uri, shared) in self.shared.iter() {
-            registry = registry.add(uri, shared).map_err(|error| whole(error.to_string()))?;
+            registry = registry.add(uri, shared).map_err(whole)?;
         }
-        let registry = registry.prepare().map_err(|error| whole(error.to_string()))?;
+        registry.prepare().map_err(whole)
+    }
+
+    fn compile(&self, schema: &Value) -> Result<Validator, SchemaFault> {
+        let registry = self.registry()?;
         jsonschema::options()
             .with_draft(Draft::Draft202012)
             .with_base_uri(&*self.uri)

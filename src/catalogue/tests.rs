@@ -181,6 +181,7 @@ fn a_fault_is_named_with_its_line() {
         ("alias = 1", 3, "string"),
         ("variables = { '1a' = '/a' }", 3, "name of a variable"),
         ("variables = { a = 'a' }", 3, "JSON Pointer"),
+        ("variables = { a = '/l/*/id' }", 3, "one value"),
         ("attributes = { 'a.b' = '/a' }", 3, "name of an attribute"),
         ("attributes = { a = 'a' }", 3, "JSON Pointer"),
         ("attributes = { a = { pointer = '/a', keyed = true } }", 3, "needs a *"),
@@ -202,6 +203,13 @@ fn a_fault_is_named_with_its_line() {
     let other = Catalogue::read(&[files("c/q", P, &[])]).unwrap_err();
     assert_eq!(other.to_string(), "c/q/catalogue.toml:1: product must be the name of its directory, \"q\"");
     let second = "product = 'q'\n[events]\n'q.x' = { alias = 'p.x' }";
+    let group = |group: &str| format!("product = 'q'\n[groups]\n{group} = ['*']\n[events]\n'q.x' = {{}}");
+    let p = "product = 'p'\n[groups]\ntask = ['*']\n[events]\n'p.x' = { alias = 'px' }";
+    for (word, says) in [("task", "task is already a group of p"), ("px", "px is already the name of p.x")] {
+        let fault = Catalogue::read(&[files("c/p", p, &[]), files("c/q", &group(word), &[])]).unwrap_err();
+        assert!(fault.to_string() == format!("c/q/catalogue.toml: {says}"), "{fault}");
+    }
+    assert!(Catalogue::read(&[files("c/p", p, &[]), files("c/q", &group("note"), &[])]).is_ok());
     let twice = Catalogue::read(&[files("c/p", P, &[]), files("c/q", second, &[])]).unwrap_err();
     assert_eq!(twice.to_string(), "c/q/catalogue.toml:3: p.x is already the name of p.x");
 }
@@ -216,7 +224,7 @@ fn an_operator_sets_options_that_there_are_to_values_that_they_can_have() {
         };
         Catalogue::load(&settings).map(|_| ()).map_err(|fault| fault.to_string())
     };
-    assert_eq!(load("absence.options.deleted_shows=old"), Ok(()));
+    assert_eq!(load("absence.options.deleted_shows_old=true"), Ok(()));
     assert_eq!(load("absence.options.deleted_only_if_announced = true"), Ok(()));
     let settings = crate::config::CatalogueSettings {
         products: vec!["timetime".to_owned()],
@@ -232,7 +240,7 @@ fn an_operator_sets_options_that_there_are_to_values_that_they_can_have() {
     assert!(profile.entitles(Some("pro")) && !profile.entitles(Some("free")));
     for (set, says) in [
         ("absence.options.deleted_only_if_announced=yes", "must be a boolean"),
-        ("absence.options.deleted_show=old", "did you mean deleted_shows?"),
+        ("absence.options.deleted_shows=true", "did you mean deleted_shows_old?"),
         ("timetime.options.x=1", "no catalogue of \"timetime\" is in force"),
         ("absence.events.x=1", "must be product.options.name=value"),
         ("absence.options", "must be product.options.name=value"),
@@ -252,4 +260,17 @@ fn names_of_a_whole_catalogue_are_there_for_the_rules_of_every_entity() {
     assert!(catalogue(text).is_ok(), "{:?}", catalogue(text).err());
     let fault = catalogue(&text.replace("'both', value", "'kept', value")).unwrap_err();
     assert!(fault.problem.contains("kept is already the name of something"), "{fault}");
+}
+
+#[test]
+fn the_example_of_the_readme_is_a_catalogue() {
+    let readme = include_str!("../../README.md");
+    let block = |start: &str| {
+        let found = readme.split("```toml\n").find(|block| block.starts_with(start)).unwrap();
+        found.split("```").next().unwrap()
+    };
+    let text = block("product = \"parcels\"").to_owned() + block("[profile]");
+    let catalogue = Catalogue::read(&[files("c/parcels", &text, &[])]).unwrap();
+    assert!(catalogue.profile("parcels").is_some());
+    assert!(catalogue.products()[0].rules.has("parcels.parcel"));
 }

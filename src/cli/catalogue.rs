@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Exit, Failure, Result};
 use super::{Context, output};
-use crate::catalogue::{Catalogue, Entry, Example, Fault};
+use crate::catalogue::{Catalogue, Entry, Example, Fault, Product, Schema};
 use crate::config::nearest::nearest;
 use crate::model::EventType;
 
@@ -21,9 +21,10 @@ pub(super) enum CatalogueCommand {
         #[arg(long, value_name = "PRODUCT")]
         product: Option<String>,
     },
-    /// Everything about one type: its variables, attributes, groups, examples and schema.
+    /// Everything about one type: its variables, attributes, groups, examples and schema; or about a product: the entities
+    /// whose changes it knows, its groups, and whether it has a profile.
     Show {
-        /// The type, or the product's own name for it.
+        /// The type, the product's own name for it, or the product.
         #[arg(value_name = "TYPE")]
         event_type: String,
     },
@@ -125,6 +126,9 @@ fn brief(entry: &Entry) -> Value {
 
 fn show(context: &Context, name: &str) -> Result<()> {
     let catalogue = in_force(context)?;
+    if let Some(product) = catalogue.product(name) {
+        return show_product(context, product);
+    }
     let entry = find(&catalogue, name)?;
     if context.global.json {
         return output::json(&whole(entry));
@@ -146,9 +150,33 @@ fn show(context: &Context, name: &str) -> Result<()> {
     ];
     output::pairs(rows.map(|(name, value)| (name.to_owned(), value)).to_vec())?;
     match &entry.schema {
-        Some(schema) => output::line(&format!("\n{}", schema.text().trim_end())),
+        Some(schema) => match schema.bundled() {
+            Some(bundled) => output::line(&format!("\n{bundled:#}")),
+            None => output::line(&format!("\n{}", schema.text().trim_end())),
+        },
         None => output::line("\nno schema: any payload will do"),
     }
+}
+
+fn show_product(context: &Context, product: &Product) -> Result<()> {
+    let types: Vec<&str> = product.entries.iter().map(|entry| entry.event_type.as_str()).collect();
+    let entities: Vec<&str> = product.rules.entities().collect();
+    let groups: Vec<&str> = product.groups().map(EventType::as_str).collect();
+    if context.global.json {
+        return output::json(&json!({"product": product.name, "title": product.title, "types": types,
+            "entities": entities, "groups": groups, "profile": product.profile.is_some()}));
+    }
+    let listed = |items: &[&str]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
+    let profile = if product.profile.is_some() { product.name.to_string() } else { "none".to_owned() };
+    let rows = [
+        ("product", product.name.to_string()),
+        ("title", product.title.to_string()),
+        ("types", listed(&types)),
+        ("groups", listed(&groups)),
+        ("entities", listed(&entities)),
+        ("profile", profile),
+    ];
+    output::pairs(rows.map(|(name, value)| (name.to_owned(), value)).to_vec())
 }
 
 fn whole(entry: &Entry) -> Value {
@@ -162,8 +190,7 @@ fn whole(entry: &Entry) -> Value {
             (name.to_string(), json!({"pointer": found.path.to_string(), "keyed": found.keyed}))
         })
         .collect();
-    let schema: Option<Value> =
-        entry.schema.as_ref().and_then(|schema| serde_json::from_str(schema.text()).ok());
+    let schema: Option<Value> = entry.schema.as_ref().and_then(Schema::bundled);
     if let Value::Object(members) = &mut whole {
         members.insert("variables".to_owned(), Value::Object(variables));
         members.insert("attributes".to_owned(), Value::Object(attributes));
@@ -177,6 +204,8 @@ fn check(context: &Context, directory: Option<PathBuf>) -> Result<()> {
     let mut settings = context.config()?.catalogue;
     if directory.is_some() {
         settings.directory = directory;
+        // What is set is for the catalogues that the configuration names.
+        settings.set.clear();
     }
     let catalogue = Catalogue::check(&settings).map_err(bad)?;
     let types = catalogue.entries().count();

@@ -65,6 +65,11 @@ impl Transport {
         Ok(self.fetch(Method::GET, path, Bytes::new()).await?.1)
     }
 
+    /// A call whose answer is JSON text, as the API wrote it.
+    pub async fn call_text(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes> {
+        Ok(self.fetch(method, path, body).await?.1)
+    }
+
     async fn fetch(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::builder().method(method).uri(path).header(http::header::HOST, "postrider");
         if !body.is_empty() {

@@ -50,8 +50,11 @@ pub enum Refused {
 /// A payload is not as the catalogue says of its type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the payload is no {event_type}: {}{} {}",
-    if violation.pointer.is_empty() { "" } else { "at " }, violation.pointer, violation.rule
+    "the payload is no {event_type}: {}{}{}{}",
+    if violation.pointer.is_empty() { "" } else { "at " },
+    violation.pointer,
+    if violation.pointer.is_empty() { "" } else { " " },
+    violation.rule
 )]
 pub struct SchemaViolation {
     /// The type's own name.

@@ -256,7 +256,7 @@ fn a_change_is_taken_whole_and_once_or_not_at_all() {
 
 #[test]
 fn what_a_deletion_shows_and_whether_it_is_told_can_be_set() {
-    let switches = "[catalogue]\nset = [\"absence.options.deleted_shows=old\", \"absence.options.deleted_only_if_announced=true\"]\n";
+    let switches = "[catalogue]\nset = [\"absence.options.deleted_shows_old=true\", \"absence.options.deleted_only_if_announced=true\"]\n";
     let site = Site::with(&(Site::new().config().to_owned() + switches));
     let receiver = Receiver::start();
     let daemon = site.start();

@@ -255,6 +255,9 @@ fn the_command_shows_what_is_known() {
     let shown = run(&site, &["catalogue", "show", "trackingtime.task.closed", "--json"]).exits(0).json();
     assert_eq!((&shown["alias"], &shown["groups"]), (&json!("task.close"), &json!(["task"])));
     assert!(shown["schema"].is_object() && shown["variables"]["taskId"] == "/data/id", "{shown}");
+    assert!(shown["schema"].to_string().contains("is_archived"), "what it refers to is in it: {shown}");
+    let product = run(&site, &["catalogue", "show", "absence", "--json"]).exits(0).json();
+    assert_eq!((&product["entities"], &product["profile"]), (&json!(["absence.event"]), &json!(true)));
     run(&site, &["catalogue", "show", "timetime.bookin.changed"])
         .exits(2)
         .says("did you mean timetime.booking.changed?");

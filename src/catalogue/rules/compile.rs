@@ -6,7 +6,8 @@ use std::sync::Arc;
 use cel::Env;
 use toml::Spanned;
 
-use super::expression::{Expression, Flaw};
+use super::expression::{Expression, Flaw, Path};
+use super::fire::ABOUT;
 use super::value::{Json, Member, Node};
 use super::vocabulary::{self, TYPES};
 use super::{Entity, Place, Rule, RuleFault, Rules, Scope, Then, Typed, TypedRule, functions};
@@ -171,8 +172,35 @@ impl Compiler<'_> {
         text: &Spanned<String>,
         variables: &BTreeSet<Box<str>>,
     ) -> Result<Expression, RuleFault> {
-        Expression::compile(text.get_ref(), variables)
-            .map_err(|Flaw { at, problem }| RuleFault { at: self.place(text, at), problem })
+        let expression = Expression::compile(text.get_ref(), variables)
+            .map_err(|Flaw { at, problem }| RuleFault { at: self.place(text, at), problem })?;
+        for path in expression.paths() {
+            self.check_path(path).map_err(|problem| RuleFault { at: self.place(text, 0), problem })?;
+        }
+        Ok(expression)
+    }
+
+    /// What is looked up in the catalogue's own tables must be there: no change can mend it.
+    fn check_path(&self, path: &Path) -> Result<(), String> {
+        let mut table = match &*path.root {
+            "data" => self.scope.data,
+            "options" => self.scope.options,
+            "change" => {
+                let first = path.members.first().map_or("", |first| first);
+                return if ABOUT.contains(&first) { Ok(()) } else { Err(no_member("change", first, ABOUT)) };
+            }
+            _ => return Ok(()),
+        };
+        let mut place = path.root.to_string();
+        for member in &path.members {
+            let Some(found) = table.get(&**member) else {
+                return Err(no_member(&place, member, table.keys().map(String::as_str)));
+            };
+            let Some(inside) = found.as_table() else { return Ok(()) };
+            place = format!("{place}.{member}");
+            table = inside;
+        }
+        Ok(())
     }
 
     /// The place in the catalogue of a place in a string: exact in strings without escapes, else as near as that.
@@ -201,6 +229,11 @@ impl Rule {
         };
         std::iter::once(&self.when).chain(payload)
     }
+}
+
+fn no_member<'n>(place: &str, member: &str, known: impl IntoIterator<Item = &'n str>) -> String {
+    let hint = nearest(member, known).map(|hint| format!(", did you mean {place}.{hint}?"));
+    format!("there is no {place}.{member}{}", hint.unwrap_or_default())
 }
 
 /// A table of a catalogue as expressions see it.

@@ -35,8 +35,10 @@ impl Rules {
     /// Why it is refused, whole.
     pub fn fire(&self, change: &Change<'_>, limits: &ChangeLimits) -> Result<Vec<Fired>, ChangeRefused> {
         let Some(entity) = self.entities.get(change.entity) else {
-            let hint = nearest(change.entity, self.entities());
-            return Err(ChangeRefused::UnknownEntity(hint.map(str::to_owned)));
+            return Err(ChangeRefused::UnknownEntity {
+                nearest: nearest(change.entity, self.entities()).map(str::to_owned),
+                known: self.entities().map(str::to_owned).collect(),
+            });
         };
         let meter = Meter::new(limits.max_cost);
         let given = Given {
@@ -176,6 +178,9 @@ impl Firing<'_> {
         context
     }
 }
+
+/// The members of `change`.
+pub(super) const ABOUT: [&str; 4] = ["id", "number", "at", "org_number"];
 
 /// What an expression can know of the change itself.
 fn about(change: &Change<'_>) -> Node {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Case, example, fires, play, rewritten, with, without};
+use super::{Case, example, fires, play, refused, rewritten, with, without};
 
 const CREATED: &str = "absence.event.created";
 const UPDATED: &str = "absence.event.updated";
@@ -27,7 +27,12 @@ fn bound(status: &str) -> Value {
 
 pub(super) fn cases() -> Vec<Case> {
     let all = [making_and_deleting(), within_a_type(), between_types()].concat();
-    all.into_iter().map(|(what, old, new, events)| fires(what, old, new, events)).collect()
+    let misspelt = [
+        refused("misspelt", bound("REQUESTED"), bound("approved"), "/new/eventStatus"),
+        refused("misspelt before", bound("DECLINED"), bound("APPROVED"), "/old/eventStatus"),
+    ];
+    let fired = all.into_iter().map(|(what, old, new, events)| fires(what, old, new, events));
+    fired.chain(misspelt).collect()
 }
 
 /// What it is, the absence before and after, and the events.
@@ -109,7 +114,7 @@ fn what_a_deletion_tells_can_be_chosen() {
         })
     };
     let back = || (free("APPROVED"), bound("REQUESTED"));
-    let old = set("deleted_shows = \"new\"", "deleted_shows = \"old\"");
+    let old = set("deleted_shows_old = false", "deleted_shows_old = true");
     let ((was, is), (gone, again)) = (back(), (free("APPROVED"), bound("APPROVED")));
     let cases = [
         fires("needs approval again", was, is, [(DELETED, free("APPROVED"))]),

@@ -7,7 +7,7 @@ mod timekit;
 mod timetime;
 mod trackingtime;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::files::MAIN_FILE;
 use super::{Catalogue, Change, ChangeLimits, ChangeRefused, Fired, shipped_files};
@@ -185,6 +185,17 @@ fn every_rule_has_a_case_that_fires_it_and_one_that_must_not() {
 
 /// Every entity that has rules, with its cases.
 fn entities() -> Vec<(&'static str, Vec<Case>)> {
+    let mut entities = own_cases();
+    for (_, cases) in &mut entities {
+        let both = cases.iter().find(|case| case.old.is_object() && case.new.is_object()).unwrap();
+        let other = with(both.new.clone(), [("/id", json!("another"))]);
+        let another = refused("another one", both.old.clone(), other, "/new/id");
+        cases.push(another);
+    }
+    entities
+}
+
+fn own_cases() -> Vec<(&'static str, Vec<Case>)> {
     vec![
         ("absence.event", absence::cases()),
         ("timekit.booking", timekit::cases()),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use http::Method;
+use serde::Deserialize;
 use serde_json::{Map, Value, json, value::RawValue};
 
 use crate::cli::enqueue::read_input;
@@ -11,9 +12,6 @@ use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::output;
 use crate::cli::transport::Transport;
 use crate::model::{EventType, OrgId, WebhookId};
-
-/// What the daemon sends when nothing is given.
-const PAYLOAD: &str = "{\"test\":true}";
 
 /// What to send.
 #[derive(Debug, Args)]
@@ -62,16 +60,33 @@ impl TestArgs {
 pub(super) async fn run(api: &Transport, json: bool, args: &TestArgs) -> Result<()> {
     let path = format!("/v1/orgs/{}/webhooks/{}/test", args.org, args.webhook);
     let sent = args.payload()?;
-    let (_, answer) = api.call_raw(Method::POST, &path, args.body(sent.as_deref()).into()).await?;
+    let text = api.call_text(Method::POST, &path, args.body(sent.as_deref()).into()).await?;
+    let unreadable = |error| Failure::failed(format!("the daemon's answer is not JSON: {error}"));
+    let answer: Value = serde_json::from_slice(&text).map_err(unreadable)?;
+    // As it was sent, to the byte: what was signed is not what a parser makes of it.
+    let Sent { request } = serde_json::from_slice(&text).map_err(unreadable)?;
     if json {
         output::json(&answer)?;
     } else {
-        output::line(&exchange(&answer, sent.as_deref().unwrap_or(PAYLOAD)))?;
+        output::line(&exchange(&answer, request.body.get()))?;
     }
     if answer.get("outcome").and_then(Value::as_str) == Some("delivered") {
         return Ok(());
     }
     Err(Failure::silent(Exit::Failed))
+}
+
+/// The part of the answer that is shown as it stands.
+#[derive(Deserialize)]
+struct Sent<'a> {
+    #[serde(borrow)]
+    request: SentRequest<'a>,
+}
+
+#[derive(Deserialize)]
+struct SentRequest<'a> {
+    #[serde(borrow)]
+    body: &'a RawValue,
 }
 
 /// The exchange as curl shows one: `>` is what went out, `<` what came back.
@@ -86,7 +101,6 @@ fn exchange(answer: &Value, payload: &str) -> String {
     };
     let mut lines = vec![format!("> {} {}", cell("/request/method"), cell("/request/url"))];
     lines.extend(headers("/request/headers", ">"));
-    // As it was sent, to the byte: what was signed is not what a parser makes of it.
     if cell("/request/method") != "GET" {
         lines.push(output::plain(&format!("> {payload}")));
     }
@@ -124,7 +138,7 @@ mod tests {
         let unreached = json!({"outcome": "failed", "duration_ms": 3, "error": "dns", "detail": "no such name",
             "request": {"method": "GET", "url": "https://a.example/", "headers": {}, "body": null}, "response": null});
         assert_eq!(
-            exchange(&unreached, PAYLOAD),
+            exchange(&unreached, "null"),
             "> GET https://a.example/\nfailed after 3 ms: dns: no such name"
         );
     }

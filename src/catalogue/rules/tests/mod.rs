@@ -168,7 +168,11 @@ fn an_entity_without_rules_is_refused_with_the_nearest_that_has_some() {
     let rules =
         compile("[changes.'absence.event']\nrules = [{ when = 'true', event = 'p.x', payload = '1' }]")
             .unwrap();
-    assert_eq!(fire(&rules, "null", "1"), Err(ChangeRefused::UnknownEntity(None)));
+    let unknown = |nearest: Option<&str>| ChangeRefused::UnknownEntity {
+        nearest: nearest.map(str::to_owned),
+        known: vec!["absence.event".to_owned()],
+    };
+    assert_eq!(fire(&rules, "null", "1"), Err(unknown(None)));
     let org: OrgId = "acme".parse().unwrap();
     let change = Change {
         entity: "absence.events",
@@ -180,8 +184,7 @@ fn an_entity_without_rules_is_refused_with_the_nearest_that_has_some() {
         org: &org,
         org_number: OrgNumber(1),
     };
-    let nearest = Some("absence.event".to_owned());
-    assert_eq!(rules.fire(&change, &LIMITS), Err(ChangeRefused::UnknownEntity(nearest)));
+    assert_eq!(rules.fire(&change, &LIMITS), Err(unknown(Some("absence.event"))));
 }
 
 #[test]
