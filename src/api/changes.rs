@@ -67,8 +67,12 @@ async fn run_rules(
     change: ChangeIn,
     at: UnixMs,
 ) -> Result<Derived, Problem> {
-    let turn = timeout(settings.body_timeout, app.changes.clone().acquire_owned()).await;
-    let Some(turn) = turn.ok().and_then(Result::ok) else {
+    // The org's own turn first: its other changes do not stand before those of others.
+    let turns = async {
+        let own = app.turns.of(org.number).acquire_owned().await.ok()?;
+        Some((own, app.changes.clone().acquire_owned().await.ok()?))
+    };
+    let Some(turn) = timeout(settings.body_timeout, turns).await.ok().flatten() else {
         let detail = "the rules of other changes are still running";
         return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_CHANGES_S));
     };

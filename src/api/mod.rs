@@ -42,6 +42,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod turns;
 mod webhooks;
 mod wire;
 
@@ -63,6 +64,8 @@ pub use listen::{ConnectionLimits, serve};
 use problem::{Kind, Problem};
 pub use settings::Settings;
 
+use crate::catalogue::Catalogue;
+use crate::intake::left_behind::left_behind;
 use crate::model::{OrgId, UnixMs};
 use crate::queue::{Org, Queue};
 use crate::scheduler::Scheduler;
@@ -109,6 +112,8 @@ pub struct App {
     reload: Option<Reload>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
+    /// Changes of one org take turns.
+    turns: turns::Turns,
     /// Changes whose rules may run at once.
     changes: Arc<Semaphore>,
     /// Bytes of bodies that may be held at once.
@@ -134,6 +139,7 @@ impl App {
             last_error: LastError::default(),
             reload: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
+            turns: turns::Turns::default(),
             changes: Arc::new(Semaphore::new(changes::CHANGES_MAX)),
             budget: Arc::new(Semaphore::new(budget_bytes)),
             budget_bytes,
@@ -167,6 +173,19 @@ impl App {
     /// Puts other settings in force, from the next call on. `budget_bytes` stays as it was at the start.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// What webhooks go by that other catalogues would not have any more: the first one, in words.
+    pub fn left_behind(&self, before: &Catalogue, after: &Catalogue) -> Option<String> {
+        const PAGE: usize = 256;
+        let mut last: Option<OrgId> = None;
+        loop {
+            let page = self.queue.directory().list(last.as_ref(), PAGE);
+            if let Some(lost) = page.iter().find_map(|org| left_behind(org, before, after)) {
+                return Some(lost);
+            }
+            last = Some(page.last()?.id.clone());
+        }
     }
 
     /// The org of this name; a name that cannot be one names no org.

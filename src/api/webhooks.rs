@@ -92,7 +92,12 @@ async fn switch(
     enabled: bool,
 ) -> Result<Response, Problem> {
     Members::parse(body, &[])?;
-    let id = find(&org, id.as_ref())?.id.clone();
+    let webhook = find(&org, id.as_ref())?;
+    if enabled {
+        let entitled = intake::check_entitled(&app.settings().catalogue, &org, webhook.profile.as_deref());
+        entitled.map_err(intake::Refused::from)?;
+    }
+    let id = webhook.id.clone();
     let now = clock::now();
     let changed = app.queue.change_webhook(&org.id, &id, move |webhook| {
         (webhook.enabled, webhook.updated_at) = (enabled, now);

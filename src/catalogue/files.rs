@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::Path;
 
 use include_dir::{Dir, include_dir};
@@ -143,10 +144,16 @@ fn read_file(
     texts: &mut BTreeMap<String, Cow<'static, str>>,
 ) -> Result<(), Unreadable> {
     let read = || {
-        if std::fs::metadata(path)?.len() > FILE_BYTES_MAX {
+        // Before it is opened: a pipe would make us wait, a device would have no end.
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(io::Error::other("is no regular file"));
+        }
+        let mut text = String::new();
+        let size = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)? as u64;
+        if size > FILE_BYTES_MAX {
             return Err(io::Error::other("is larger than 1 MiB"));
         }
-        std::fs::read_to_string(path)
+        Ok(text)
     };
     let text = read().map_err(|error| (path.to_owned(), error))?;
     texts.insert(name, Cow::Owned(text));

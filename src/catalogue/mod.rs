@@ -17,6 +17,7 @@ mod product;
 pub mod profile;
 pub mod rules;
 mod schema;
+mod strict;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -166,6 +167,10 @@ impl Catalogue {
             let product = Product::read_with(files, overrides)?;
             for entry in &product.entries {
                 for name in entry.names() {
+                    if let Some(other) = catalogue.group_of(name) {
+                        let problem = format!("{name} is already a group of {other}");
+                        return Err(files.fault(files::MAIN_FILE, 0, problem));
+                    }
                     if let Some(other) = catalogue.names.insert(name.clone(), entry.clone()) {
                         let text = files.texts.get(files::MAIN_FILE).map(|text| &**text).unwrap_or_default();
                         let line = 1 + text.bytes().take(entry.at).filter(|byte| *byte == b'\n').count();

@@ -8,6 +8,8 @@ use jsonschema::error::{TypeKind, ValidationErrorKind};
 use jsonschema::{Draft, PatternOptions, Registry, ValidationError, Validator};
 use serde_json::Value;
 
+use super::strict;
+
 /// What a payload breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -111,7 +113,7 @@ impl Schema {
         });
         // A schema that cannot be used was refused when its catalogue was checked.
         let Some(validator) = compiled else { return Ok(()) };
-        let value: Value = serde_json::from_slice(payload).map_err(|error| Violation {
+        let value = strict::read(payload).map_err(|error| Violation {
             pointer: String::new(),
             rule: format!("cannot be read: {error}"),
         })?;

@@ -14,7 +14,7 @@ use crate::queue::{Append, Org};
 
 /// Payload bytes of all deliveries of a change that has several events: it is one commit of the store, which is not to
 /// grow beyond what the store was measured with. One event alone may have as many as events have.
-const BYTES_MAX: usize = 16 << 20;
+const BYTES_MAX: usize = 4 << 20;
 
 /// What a change comes to.
 #[derive(Debug)]

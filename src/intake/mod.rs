@@ -3,6 +3,7 @@
 //! the queue. Not here: reading requests (`api`), making anything durable (`queue`).
 
 pub mod changes;
+pub mod left_behind;
 mod limits;
 mod matching;
 

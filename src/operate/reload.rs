@@ -83,12 +83,16 @@ impl Reloader {
         settings.connections_kept = self.connections_kept;
         let catalogue = Catalogue::load(&config.catalogue).map_err(|fault| fault.to_string())?;
         let catalogue = Arc::new(catalogue);
+        let app = self.app.get().and_then(Weak::upgrade);
+        if let Some(lost) = app.as_ref().and_then(|app| app.left_behind(&self.catalogue.get(), &catalogue)) {
+            return Err(lost);
+        }
         // The last step that can fail is the first that changes something.
         self.client.replace(settings).map_err(|error| error.to_string())?;
         self.catalogue.set(catalogue.clone());
         self.level.set(config.log.level);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
-        if let Some(app) = self.app.get().and_then(Weak::upgrade) {
+        if let Some(app) = app {
             app.set_settings(Settings {
                 // Shown beside what the store enforces, and that is as it was at the start.
                 max_deliveries: self.started_with.queue.max_deliveries,

@@ -270,3 +270,71 @@ fn the_command_shows_what_is_known() {
         .exits(2)
         .says("timetime.booking.changed@cancelled");
 }
+
+#[test]
+fn a_reload_that_would_leave_a_webhook_behind_is_refused_and_names_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let product = fifth_product(dir.path());
+    let site = site_with(&format!("[catalogue]\ndir = \"{}\"\n", dir.path().join("catalogues").display()));
+    let receiver = Receiver::start();
+    let daemon = site.start();
+    daemon.org_only("acme");
+    daemon.webhook("acme", "group", &receiver.url("/"), &json!({"events": ["parcel"]}));
+    daemon.webhook("acme", "attribute", &receiver.url("/"), &json!({"match": {"weight": 1200}}));
+    let table = product.join("catalogue.toml");
+    let text = fs::read_to_string(&table).unwrap();
+    let reload = || daemon.admin("POST", "/v1/reload", &json!({}));
+    for (from, to, says) in [
+        ("\nparcel = [", "\nparcels = [", "webhook group of org acme listens to parcel"),
+        ("weight = ", "mass = ", "webhook attribute of org acme matches on weight"),
+    ] {
+        fs::write(&table, text.replace(from, to)).unwrap();
+        let refused = reload().expect(422);
+        assert!(refused.text().contains(says), "{}", refused.text());
+    }
+    daemon.admin("PUT", "/v1/orgs/paying", &json!({"plan": "enterprise"})).expect(201);
+    daemon.webhook("paying", "calendar", &receiver.url("/tt"), &json!({"profile": "timetime"}));
+    fs::write(&table, &text).unwrap();
+    site.configure(&(site.config().to_owned() + "products = [\"absence\"]\n"));
+    let refused = reload().expect(422);
+    assert!(
+        refused.text().contains("webhook calendar of org paying has the profile timetime"),
+        "{}",
+        refused.text()
+    );
+    // What nobody goes by may go.
+    daemon.admin("DELETE", "/v1/orgs/paying/webhooks/calendar", &Value::Null).expect(204);
+    reload().expect(200);
+    // What is no file is not waited for.
+    let pipe = product.join("schemas/pipe.json");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    let refused = reload().expect(422);
+    assert!(refused.text().contains("is no regular file"), "{}", refused.text());
+}
+
+#[test]
+fn a_payload_with_a_member_given_twice_is_refused() {
+    let site = Site::new();
+    let daemon = site.start();
+    daemon.org_only("acme");
+    let payload = example("timetime.booking.changed").to_string();
+    let twice = payload.replacen('{', "{\"type\":\"Other\",", 1);
+    let post = |payload: &str| {
+        let body = format!("{{\"type\":\"BookingChanged\",\"payload\":{payload}}}");
+        crate::support::http::request(
+            &site.submit_socket(),
+            "POST",
+            "/v1/orgs/acme/events",
+            Some(("application/json", body.as_bytes())),
+        )
+        .unwrap()
+    };
+    post(&payload).expect(202);
+    let refused = post(&twice).expect(422).json();
+    assert!(refused["detail"].as_str().unwrap().contains("a member is given twice"), "{refused}");
+    assert_eq!(
+        (&refused["type"], &refused["field"]),
+        (&json!("urn:postrider:schema-violation"), &json!("/payload"))
+    );
+}

@@ -207,6 +207,13 @@ fn a_plan_entitles_and_without_it_nothing_is_accepted_for_such_a_webhook() {
 
     put_org(&daemon, "free");
     let problem = daemon.try_enqueue("acme", &event()).unwrap().expect(403).json();
+    // Switched off it asks for nothing; switched on again it would.
+    daemon.admin("POST", "/v1/orgs/acme/webhooks/main/disable", &Value::Null).expect(200);
+    let reply = daemon.admin("POST", "/v1/orgs/acme/webhooks/main/enable", &Value::Null).expect(403);
+    assert_eq!(reply.json()["type"], "urn:postrider:org-not-entitled");
+    put_org(&daemon, "enterprise");
+    daemon.admin("POST", "/v1/orgs/acme/webhooks/main/enable", &Value::Null).expect(200);
+    put_org(&daemon, "free");
     assert_eq!(problem["type"], "urn:postrider:org-not-entitled");
     assert!(problem["detail"].as_str().unwrap().contains("profile timetime"), "{problem}");
     let line = json!({"org": "acme", "type": "order.placed", "payload": 1}).to_string();

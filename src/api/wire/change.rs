@@ -9,6 +9,8 @@ use crate::api::problem::Problem;
 use crate::model::{EventId, EventType, Sequence};
 use crate::queue::{AppendedChange, AppendedEvent};
 
+const ENTITY_MAX: usize = 128;
+
 /// A change as it came in. What is `null` is `None`.
 #[derive(Debug)]
 pub(in crate::api) struct ChangeIn {
@@ -25,6 +27,10 @@ pub(in crate::api) fn read_change(body: &[u8]) -> Result<ChangeIn, Problem> {
     const KNOWN: &[&str] = &["entity", "old", "new", "actor", "id"];
     let members = Members::parse(body, KNOWN)?;
     let entity = members.text("entity")?.ok_or_else(|| members.missing("entity", "what has changed"))?;
+    // As long as an event's type may be: it is looked for among a few names.
+    if entity.len() > ENTITY_MAX {
+        return Err(members.invalid("entity", format_args!("must have at most {ENTITY_MAX} bytes")));
+    }
     let (old, new) = (object(&members, "old")?, object(&members, "new")?);
     if old.is_none() && new.is_none() {
         let rule = "old and new are both null: give the entity as it was, as it is, or both";

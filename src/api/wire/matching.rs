@@ -39,9 +39,12 @@ pub(super) fn conditions(members: &Members<'_>) -> Result<Box<[Condition]>, Prob
     for (attribute, value) in members.pairs("match")? {
         let field = super::members::pointer_below(&members.pointer("match"), &attribute);
         let refuse = |rule: String| Problem::invalid(field.clone(), rule);
+        if attribute.len() > TEXT_MAX {
+            return Err(members.invalid("match", format_args!("has a name of over {TEXT_MAX} bytes")));
+        }
         // A keyed attribute goes on with the name of a member, which can be any text.
         let (name, _) = attribute.split_once('.').unwrap_or((&attribute, ""));
-        if !is_attribute_name(name) || attribute.len() > TEXT_MAX || attribute.chars().any(char::is_control) {
+        if !is_attribute_name(name) || attribute.chars().any(char::is_control) {
             let rule = format!(
                 "an attribute's name has 1 to {ATTRIBUTE_NAME_MAX} characters of A-Z a-z 0-9 _ -, and may go on after a dot"
             );

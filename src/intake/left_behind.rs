@@ -1,0 +1,48 @@
+//! Whether other catalogues would leave a webhook without something that it goes by: then its events would no longer
+//! reach it, or its limits no longer hold, and nobody would be told. PURE.
+
+use crate::catalogue::Catalogue;
+use crate::model::{EventPattern, Webhook};
+use crate::queue::Org;
+
+/// What a webhook or client of this org goes by that the catalogues had before and would not have after, in words.
+#[must_use]
+pub fn left_behind(org: &Org, before: &Catalogue, after: &Catalogue) -> Option<String> {
+    let clients = org.clients.values().filter_map(|client| {
+        let profile = lost_profile(client.profile.as_deref(), before, after)?;
+        Some(format!("client {} of org {} has {profile}", client.id, org.id))
+    });
+    let webhooks = org.webhooks.values().filter_map(|webhook| {
+        let lost = lost(webhook, before, after)?;
+        Some(format!("webhook {} of org {} {lost}", webhook.id, org.id))
+    });
+    let first = clients.chain(webhooks).next()?;
+    Some(format!("{first}; change that first"))
+}
+
+fn lost(webhook: &Webhook, before: &Catalogue, after: &Catalogue) -> Option<String> {
+    if let Some(profile) = lost_profile(webhook.profile.as_deref(), before, after) {
+        return Some(format!("has {profile}"));
+    }
+    let any = EventPattern::any();
+    for pattern in webhook.events.iter().filter(|pattern| **pattern != any) {
+        if before.matching(pattern).next().is_some() && after.matching(pattern).next().is_none() {
+            return Some(format!("listens to {}, which no catalogue would have any more", pattern.as_str()));
+        }
+    }
+    let offered = |catalogue: &Catalogue, name: &str| {
+        let mut entries = webhook.events.iter().flat_map(|pattern| catalogue.matching(pattern));
+        entries.any(|entry| entry.attribute(name).is_some())
+    };
+    webhook.matching.iter().find_map(|condition| {
+        let name = &condition.attribute;
+        let lost = offered(before, name) && !offered(after, name);
+        lost.then(|| format!("matches on {name}, which no catalogue would offer any more"))
+    })
+}
+
+fn lost_profile(profile: Option<&str>, before: &Catalogue, after: &Catalogue) -> Option<String> {
+    let name = profile?;
+    let lost = before.profile(name).is_some() && after.profile(name).is_none();
+    lost.then(|| format!("the profile {name}, which no catalogue would have any more"))
+}
