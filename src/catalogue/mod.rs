@@ -99,6 +99,13 @@ impl Entry {
             || self.groups.iter().any(|group| group.as_str() == pattern.as_str())
     }
 
+    /// Where the value of a URL's variable is: what the type offers to URLs, else an attribute that has one value.
+    #[must_use]
+    pub fn place_of(&self, variable: &str) -> Option<&Pointer> {
+        let attribute = || self.attributes.get(variable).map(|attribute| &attribute.path);
+        self.variables.get(variable).or_else(|| attribute().filter(|path| !path.has_wildcard()))
+    }
+
     /// Where the values of an attribute are, and for a keyed one the member that its name goes on with.
     #[must_use]
     pub fn attribute<'n>(&self, name: &'n str) -> Option<(&Attribute, Option<&'n str>)> {

@@ -95,6 +95,10 @@ fn a_type_has_its_own_variables_and_attributes_over_those_of_all() {
     };
     assert!(is("x", "2") && !is("x", "1") && is("y", "why") && is("tag.a.b", "c") && !is("tag.a", "c"));
     assert!(entry.attribute("tag").is_none() && entry.attribute("x.y").is_none());
+    let place = |name: &str| entry.place_of(name).map(ToString::to_string);
+    assert_eq!(place("b").as_deref(), Some("/c"));
+    assert_eq!(place("x").as_deref(), Some("/z"));
+    assert_eq!((place("tag"), place("none")), (None, None));
 }
 
 #[test]

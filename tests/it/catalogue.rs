@@ -150,6 +150,21 @@ alias = "ParcelSent"
 summary = "A parcel left the depot."
 variables = { parcelId = "/id" }
 attributes = { weight = "/weight/grams", label = { pointer = "/labels/*", keyed = true } }
+
+[profile]
+retry = { attempts = 2, first_delay = "10ms" }
+password_header = "X-Parcels"
+faithful = true
+
+[[changes."parcels.parcel".rules]]
+when = "old != null && new != null && old.id != new.id"
+refuse = "a parcel stays the one that it is"
+field = "/new/id"
+
+[[changes."parcels.parcel".rules]]
+when = "new != null && new.sent && (old == null || !old.sent)"
+event = "parcels.parcel.sent"
+payload = "{'id': new.id, 'weight': new.weight, 'labels': {'way': 'air'}}"
 "#;
     fs::write(product.join("catalogue.toml"), table).unwrap();
     let schema = r#"{"type":"object","required":["id","weight"],"properties":{"weight":{"$ref":"common.json#/$defs/weight"}}}"#;
@@ -190,6 +205,29 @@ fn a_fifth_product_is_a_directory_of_data() {
     let broken = event("ParcelSent", &json!({"id": "p8", "weight": {"grams": 0}}));
     let problem = daemon.try_enqueue("acme", &broken).unwrap().expect(422).json();
     assert_eq!(problem["field"], "/payload/weight/grams");
+
+    // Its rules make events of changes, and its profile says how they are sent.
+    let settings =
+        json!({"profile": "parcels", "password": "p4ss", "events": ["ParcelSent"], "match": {"weight": 5}});
+    daemon.webhook("acme", "light", &receiver.url("/light"), &settings);
+    let parcel = |id: &str, sent: bool| json!({"id": id, "sent": sent, "weight": {"grams": 5}});
+    let change = |old: &Value, new: &Value| {
+        let body = json!({"entity": "parcels.parcel", "old": old, "new": new});
+        daemon.admin("POST", "/v1/orgs/acme/changes", &body)
+    };
+    let fired = change(&parcel("p9", false), &parcel("p9", true)).expect(202).json();
+    assert_eq!(fired["events"][0]["type"], "parcels.parcel.sent");
+    assert_eq!(change(&parcel("p9", true), &parcel("p9", true)).expect(202).json()["events"], json!([]));
+    let refused = change(&parcel("p9", true), &parcel("p8", true)).expect(422).json();
+    assert_eq!(
+        (&refused["type"], &refused["field"]),
+        (&json!("urn:postrider:change-refused"), &json!("/new/id"))
+    );
+    daemon.drained("acme");
+    let [request] = &receiver.at("/light")[..] else { panic!("{:?}", receiver.received()) };
+    assert_eq!(request.body, r#"{"id":"p9","weight":{"grams":5},"labels":{"way":"air"}}"#);
+    assert_eq!(request.header("x-parcels"), "p4ss");
+    assert!(request.headers.iter().all(|(name, _)| name != "webhook-id"), "faithful");
 
     // What it says can be changed while the daemon runs; what is wrong with it changes nothing.
     let schema = product.join("schemas/common.json");

@@ -146,7 +146,7 @@ fn value<'a>(name: &str, delivery: &'a Delivery, catalogue: &Catalogue) -> Resul
         Some(value) => Cow::from(value),
         None => catalogue
             .find(&delivery.event_type)
-            .and_then(|entry| entry.variables.get(name))
+            .and_then(|entry| entry.place_of(name))
             .and_then(|pointer| pointer.find(&delivery.payload))
             .ok_or(DeadReason::MissingVariable)
             .and_then(scalar)?,
