@@ -65,7 +65,7 @@ use problem::{Kind, Problem};
 pub use settings::Settings;
 
 use crate::catalogue::Catalogue;
-use crate::intake::left_behind::left_behind;
+use crate::intake::left_behind::{left_behind, unknown_profile};
 use crate::model::{OrgId, UnixMs};
 use crate::queue::{Org, Queue};
 use crate::scheduler::Scheduler;
@@ -177,12 +177,23 @@ impl App {
 
     /// What webhooks go by that other catalogues would not have any more: the first one, in words.
     pub fn left_behind(&self, before: &Catalogue, after: &Catalogue) -> Option<String> {
+        self.first_org(|org| left_behind(org, before, after))
+    }
+
+    /// The first webhook or client with a profile that is in no catalogue in force, in words.
+    pub fn unknown_profile(&self) -> Option<String> {
+        let catalogue = self.settings().catalogue.clone();
+        self.first_org(|org| unknown_profile(org, &catalogue))
+    }
+
+    /// What is found in the first org that has it.
+    fn first_org<T>(&self, find: impl Fn(&Org) -> Option<T>) -> Option<T> {
         const PAGE: usize = 256;
         let mut last: Option<OrgId> = None;
         loop {
             let page = self.queue.directory().list(last.as_ref(), PAGE);
-            if let Some(lost) = page.iter().find_map(|org| left_behind(org, before, after)) {
-                return Some(lost);
+            if let Some(found) = page.iter().find_map(|org| find(org)) {
+                return Some(found);
             }
             last = Some(page.last()?.id.clone());
         }

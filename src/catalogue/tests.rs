@@ -172,6 +172,10 @@ fn a_fault_in_a_schema_or_an_example_is_named_with_its_line() {
     assert!(with_example("p.x.txt", "{}").contains("must be named <type>.json"));
     let fault = checked(P, &[("schemas/p.z.json", "{}")]).unwrap_err();
     assert!(fault.to_string().starts_with("c/p/schemas/p.z.json: p.z is no type"), "{fault}");
+    let common = "{\"$defs\": {\n \"a\": {\"type\": \"strnig\"}}}";
+    let files = [("schemas/p.x.json", r#"{"$ref":"common.json#/$defs/a"}"#), ("schemas/common.json", common)];
+    let fault = checked(P, &files).unwrap_err();
+    assert_eq!((&*fault.file, fault.line), ("c/p/schemas/common.json", 2), "{fault}");
     let fault = checked(P, &[("schemas/common.json", "{\n\n]")]).unwrap_err();
     assert_eq!(fault.line, 3, "{fault}");
 }

@@ -124,6 +124,12 @@ impl Start<'_> {
             .with_last_error(last_error.clone())
             .with_reload(Box::new(move || reload.reload()));
         let app = Arc::new(app);
+        if let Some(found) = app.unknown_profile() {
+            tracing::warn!(
+                "{found}, which is in no catalogue in force: limits and plans of such profiles are not asked for; name their \
+                 products in catalogue.products or catalogue.dir"
+            );
+        }
         reloader.set_app(Arc::downgrade(&app));
         let stop = app.draining();
         let api = Api::start(listening, &app, &limits, &stop)?;

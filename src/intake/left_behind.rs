@@ -20,6 +20,24 @@ pub fn left_behind(org: &Org, before: &Catalogue, after: &Catalogue) -> Option<S
     Some(format!("{first}; change that first"))
 }
 
+/// A webhook or client of this org that has a profile which is in no catalogue, in words: its limits and plans cannot be
+/// asked for.
+#[must_use]
+pub fn unknown_profile(org: &Org, catalogue: &Catalogue) -> Option<String> {
+    let unknown = |profile: &Option<Box<str>>| {
+        profile.as_deref().filter(|name| catalogue.profile(name).is_none()).map(str::to_owned)
+    };
+    let clients = org.clients.values().filter_map(|client| {
+        let profile = unknown(&client.profile)?;
+        Some(format!("client {} of org {} has the profile {profile}", client.id, org.id))
+    });
+    let webhooks = org.webhooks.values().filter_map(|webhook| {
+        let profile = unknown(&webhook.profile)?;
+        Some(format!("webhook {} of org {} has the profile {profile}", webhook.id, org.id))
+    });
+    clients.chain(webhooks).next()
+}
+
 fn lost(webhook: &Webhook, before: &Catalogue, after: &Catalogue) -> Option<String> {
     if let Some(profile) = lost_profile(webhook.profile.as_deref(), before, after) {
         return Some(format!("has {profile}"));

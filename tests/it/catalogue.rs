@@ -249,6 +249,14 @@ fn a_fault_in_a_catalogue_stops_the_start_and_is_named_with_file_and_line() {
     let checked = run(&site, &["catalogue", "check", product.to_str().unwrap()]).exits(0);
     assert!(checked.err.contains("parcels") && checked.err.contains("30 types"), "{checked:?}");
     run(&site, &["catalogue", "check"]).exits(0);
+    // What is set is for the configuration's own directory.
+    let set = ["--set", "catalogue.set=parcels.profile.max_webhooks=3"];
+    run(&site, &[&set[..], &["catalogue", "check"]].concat()).exits(0);
+    let other = tempfile::tempdir().unwrap();
+    let shop = other.path().join("shop");
+    fs::create_dir(&shop).unwrap();
+    fs::write(shop.join("catalogue.toml"), "product = 'shop'\n[events.'shop.sold']\n").unwrap();
+    run(&site, &[&set[..], &["catalogue", "check", shop.to_str().unwrap()]].concat()).exits(0);
     run(&site, &["check-config"]).exits(0);
 
     let table = product.join("catalogue.toml");

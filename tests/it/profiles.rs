@@ -256,6 +256,18 @@ fn a_profile_outlives_restarts_and_so_does_a_clients() {
     assert_eq!(saved(&daemon, "hr", &json!({"client": "hr", "path": "/x"}))["retry"]["attempts"], 5);
     let switched = daemon.admin("POST", "/v1/orgs/acme/webhooks/tt/disable", &json!({})).expect(200).json();
     assert_eq!((&switched["profile"], &switched["enabled"]), (&json!("timetime"), &json!(false)));
+    assert!(!site.log().contains("in no catalogue in force"));
+    daemon.kill();
+
+    // Whose limits cannot be asked for any more is said.
+    site.configure(&(site.config().to_owned() + "[catalogue]\nproducts = [\"trackingtime\", \"timekit\"]\n"));
+    let daemon = site.start();
+    assert_eq!(daemon.list("/v1/orgs/acme/webhooks").len(), 4);
+    let log = site.log();
+    assert!(
+        log.contains("webhook tt of org acme has the profile timetime, which is in no catalogue in force"),
+        "{log}"
+    );
 }
 
 #[test]

@@ -123,10 +123,19 @@ fn a_test_without_a_payload_sends_the_catalogues_example() {
     daemon.org_only("acme");
     let settings = json!({"events": ["BookingChanged"]});
     daemon.webhook("acme", "main", &receiver.url("/{bookingId}"), &settings);
+    let shown = run(&site, &["webhook", "test", "acme", "main"]).exits(0).out;
+    assert!(
+        shown.contains(&format!(
+            "> {}",
+            String::from_utf8_lossy(&receiver.received()[0].body).lines().next().unwrap()
+        )),
+        "{shown}"
+    );
+    assert!(!shown.contains("\"test\""), "what was not sent is not shown: {shown}");
     let answer = daemon.admin("POST", "/v1/orgs/acme/webhooks/main/test", &Value::Null).expect(200).json();
     assert_eq!(answer["outcome"], "delivered", "{answer}");
     let example = include_str!("../../data/catalogue/timetime/examples/timetime.booking.changed.json");
-    let [request] = &receiver.received()[..] else { panic!("{:?}", receiver.received()) };
+    let [_, request] = &receiver.received()[..] else { panic!("{:?}", receiver.received()) };
     assert_eq!(request.body, example.trim_end());
     let payload: Value = serde_json::from_str(example).unwrap();
     assert_eq!(request.path, format!("/{}", payload["new"]["id"].as_str().unwrap()));

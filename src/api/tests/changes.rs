@@ -252,3 +252,29 @@ async fn rules_wait_for_each_other_but_not_for_ever() {
     drop(others);
     f.post(PATH, body).await.is(202);
 }
+
+#[tokio::test]
+async fn changes_of_an_org_wait_for_each_other_and_keep_no_other_org_waiting() {
+    let timeout = std::time::Duration::from_millis(50);
+    let f = Fixture::with(Settings { body_timeout: timeout, ..settings() }).with_acme().await;
+    f.put("/v1/orgs/other", json!({})).await.is(201);
+    let number = f.app.org("acme").unwrap().number;
+    let turn = f.app.turns.of(number).acquire_owned().await.unwrap();
+    let body = r#"{"entity":"shop.order","old":{"n":1}}"#;
+    f.post(PATH, body).await.is_problem(503, "overloaded", None);
+    f.post("/v1/orgs/other/changes", body).await.is(202);
+    drop(turn);
+    f.post(PATH, body).await.is(202);
+}
+
+#[tokio::test]
+async fn the_name_of_an_entity_is_bounded_and_those_that_there_are_are_named() {
+    let f = shop().await;
+    let named = async |name: &str| f.post(PATH, json!({"entity": name, "new": {}}).to_string()).await;
+    named(&"x".repeat(129)).await.is_problem(422, "invalid-field", Some("/entity"));
+    let far = named(&"x".repeat(128)).await;
+    far.is_problem(422, "unknown-entity", Some("/entity"));
+    let problem = far.is(422);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.ends_with("there are rules for shop.order"), "{detail}");
+}
