@@ -218,6 +218,9 @@ fn a_fault_is_named_with_its_line() {
         assert!(fault.to_string() == format!("c/q/catalogue.toml: {says}"), "{fault}");
     }
     assert!(Catalogue::read(&[files("c/p", p, &[]), files("c/q", &group("note"), &[])]).is_ok());
+    let named = "product = 'q'\n[events]\n'q.x' = { alias = 'task' }";
+    let fault = Catalogue::read(&[files("c/p", p, &[]), files("c/q", named, &[])]).unwrap_err();
+    assert_eq!(fault.to_string(), "c/q/catalogue.toml: task is already a group of p");
     let twice = Catalogue::read(&[files("c/p", P, &[]), files("c/q", second, &[])]).unwrap_err();
     assert_eq!(twice.to_string(), "c/q/catalogue.toml:3: p.x is already the name of p.x");
 }
