@@ -9,7 +9,7 @@ use crate::config::{Config, Invalid, Paths, Problem, Typed};
 use crate::delivery::{Client, ClientSettings};
 
 pub(super) fn run(context: &Context) -> Result<()> {
-    let config = match context.sources().load() {
+    let config = match context.inputs().load() {
         Ok(config) => config,
         Err(Invalid(problems)) if context.global.json => {
             let problems: Vec<_> = problems.iter().map(problem).collect();

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Env, PathFlags, Paths, Sources, paths};
+use crate::config::{Config, Env, PathFlags, Paths, Inputs, paths};
 use exit::{Exit, Failure, Result};
 use transport::{ADMIN_SOCKET, SUBMIT_SOCKET, Transport};
 
@@ -209,13 +209,13 @@ impl Context {
 
     /// What the configuration is made from.
     #[must_use]
-    pub fn sources(&self) -> Sources {
-        Sources { file: self.global.config.clone(), env: self.env.clone(), flags: self.global.set.clone() }
+    pub fn inputs(&self) -> Inputs {
+        Inputs { file: self.global.config.clone(), env: self.env.clone(), flags: self.global.set.clone() }
     }
 
     /// The checked configuration. What is odd about it is said on stderr.
     pub fn config(&self) -> Result<Config> {
-        let config = self.sources().load()?;
+        let config = self.inputs().load()?;
         for warning in &config.warnings {
             output::note(&format!("postrider: {warning}"));
         }

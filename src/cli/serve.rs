@@ -18,7 +18,7 @@ use super::exit::{Exit, Failure, Result};
 use crate::api::{self, App, ConnectionLimits, LastError, Socket};
 use crate::catalogue::{Catalogue, Current};
 use crate::clock;
-use crate::config::{Config, Paths, Sources};
+use crate::config::{Config, Paths, Inputs};
 use crate::delivery::{Client, ClientSettings};
 use crate::model::format_duration;
 use crate::operate::key::{self, Origin};
@@ -41,8 +41,8 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let passed = Passed::take().map_err(failed)?;
     // Whatever is created from now on is for its owner; the sockets are opened up one by one.
     rustix::process::umask(Mode::from_raw_mode(0o077));
-    let sources = context.sources();
-    let config = sources.load()?;
+    let inputs = context.inputs();
+    let config = inputs.load()?;
     let paths = context.paths()?;
     let catalogue = load_catalogue(&config)?;
     let mut client = ClientSettings::try_from(&config).map_err(bad_config)?;
@@ -59,7 +59,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     let _inside = runtime.enter();
     let client = Client::new(client).map_err(bad_config)?;
     let orders = Orders::new().map_err(|error| failed(format!("cannot take over signals: {error}")))?;
-    let start = Start { context, sources, config, catalogue, paths, client, level, max_in_flight };
+    let start = Start { context, inputs, config, catalogue, paths, client, level, max_in_flight };
     start.daemon(passed)?.run(&runtime, orders)
 }
 
@@ -88,7 +88,7 @@ fn load_catalogue(config: &Config) -> Result<Current> {
 /// What a daemon is made from. Nothing is touched yet.
 struct Start<'a> {
     context: &'a Context,
-    sources: Sources,
+    inputs: Inputs,
     config: Config,
     catalogue: Current,
     paths: Paths,
@@ -113,7 +113,7 @@ impl Start<'_> {
         let settings = api::Settings::of(&self.config, self.catalogue.get());
         let limits = connection_limits(&self.config);
         let reloader = Arc::new(Reloader::new(
-            self.sources,
+            self.inputs,
             self.config,
             self.catalogue,
             (self.client, self.max_in_flight),

@@ -57,7 +57,7 @@ pub struct Invalid(pub Vec<Problem>);
 
 /// What a configuration is made from. Kept for reloads.
 #[derive(Debug, Clone, Default)]
-pub struct Sources {
+pub struct Inputs {
     /// `--config`: must be there. `None` means `POSTRIDER_CONFIG`, else [`DEFAULT_FILE`] if it is there.
     pub file: Option<PathBuf>,
     /// The environment at start.
@@ -246,7 +246,7 @@ pub struct Shutdown {
     pub grace: Duration,
 }
 
-impl Sources {
+impl Inputs {
     /// Reads and checks. The only I/O is reading the file.
     pub fn load(&self) -> Result<Config, Invalid> {
         let named = self

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn sources(env: &[(&str, &str)], flags: &[&str]) -> Sources {
-    Sources {
+fn inputs(env: &[(&str, &str)], flags: &[&str]) -> Inputs {
+    Inputs {
         file: None,
         env: env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
         flags: flags.iter().map(|flag| (*flag).to_owned()).collect(),
@@ -11,7 +11,7 @@ fn sources(env: &[(&str, &str)], flags: &[&str]) -> Sources {
 }
 
 fn of_file(text: &str) -> Result<Config, Invalid> {
-    sources(&[], &[]).check(Some((Path::new("/p.toml"), text)))
+    inputs(&[], &[]).check(Some((Path::new("/p.toml"), text)))
 }
 
 fn faults(text: &str) -> Vec<String> {
@@ -20,7 +20,7 @@ fn faults(text: &str) -> Vec<String> {
 
 #[test]
 fn the_documented_defaults_are_the_defaults() {
-    let config = sources(&[], &[]).check(None).unwrap();
+    let config = inputs(&[], &[]).check(None).unwrap();
     assert_eq!(config.queue.max_deliveries, 1_000_000);
     assert_eq!(config.queue.max_bytes, 1 << 30);
     assert_eq!(config.limits.max_body_bytes, 1 << 20);
@@ -51,11 +51,11 @@ fn the_shipped_file_is_a_valid_configuration_file() {
 #[test]
 fn file_then_environment_then_flags() {
     let file = "[log]\nlevel = \"warn\"\nformat = \"json\"\n[shutdown]\ngrace = \"1s\"\n";
-    let sources = sources(
+    let inputs = inputs(
         &[("POSTRIDER_LOG_FORMAT", "text"), ("POSTRIDER_SHUTDOWN_GRACE", "2s"), ("PATH", "/bin")],
         &["shutdown.grace=3s"],
     );
-    let config = sources.check(Some((Path::new("/p.toml"), file))).unwrap();
+    let config = inputs.check(Some((Path::new("/p.toml"), file))).unwrap();
     assert_eq!(config.log.level, tracing::Level::WARN);
     assert_eq!(config.log.format, LogFormat::Text);
     assert_eq!(config.shutdown.grace, Duration::from_secs(3));
@@ -68,7 +68,7 @@ fn file_then_environment_then_flags() {
 
 #[test]
 fn lists_and_numbers_come_from_the_environment_as_text() {
-    let config = sources(
+    let config = inputs(
         &[
             ("POSTRIDER_EGRESS_ALLOW_HTTP", "127.0.0.1/32, ::1/128"),
             ("POSTRIDER_QUEUE_MAX_DELIVERIES", "5"),
@@ -165,8 +165,8 @@ fn each_fault_of_a_way_out_says_what_would_be_right() {
 #[test]
 fn the_password_of_a_proxy_is_in_force_and_never_shown() {
     let file = "[egress]\nproxy = \"http://someone:canary@proxy.example:3128\"\n";
-    let by_env = sources(&[("POSTRIDER_EGRESS_PROXY", "socks5://someone:canary@proxy.example")], &[]);
-    let by_flag = sources(&[], &["egress.proxy=https://someone:canary@proxy.example", "egress.http2=true"]);
+    let by_env = inputs(&[("POSTRIDER_EGRESS_PROXY", "socks5://someone:canary@proxy.example")], &[]);
+    let by_flag = inputs(&[], &["egress.proxy=https://someone:canary@proxy.example", "egress.http2=true"]);
     for (config, shown) in [
         (of_file(file), "\"http://***@proxy.example:3128\""),
         (by_env.check(None), "\"socks5://***@proxy.example:1080\""),
@@ -197,7 +197,7 @@ fn broken_toml_says_where() {
 
 #[test]
 fn flags_are_checked_like_keys() {
-    let faults = |flag: &str| sources(&[], &[flag]).check(None).unwrap_err().to_string();
+    let faults = |flag: &str| inputs(&[], &[flag]).check(None).unwrap_err().to_string();
     assert_eq!(faults("log.levle=info"), "flag --set: log.levle: unknown key; did you mean level?");
     assert!(faults("log.level").contains("write section.key=value"));
     assert!(faults("queue.max_deliveries=x").contains("must be a whole number, not \"x\""));
@@ -206,7 +206,7 @@ fn flags_are_checked_like_keys() {
 #[test]
 fn a_stranger_in_the_environment_is_a_warning() {
     let config =
-        sources(&[("POSTRIDER_EGRESS_ALOW", "x"), ("POSTRIDER_CONFIG", "y"), ("POSTRIDER_DATA", "z")], &[])
+        inputs(&[("POSTRIDER_EGRESS_ALOW", "x"), ("POSTRIDER_CONFIG", "y"), ("POSTRIDER_DATA", "z")], &[])
             .check(None)
             .unwrap();
     let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
@@ -218,16 +218,16 @@ fn a_stranger_in_the_environment_is_a_warning() {
 
 #[test]
 fn a_bad_value_in_the_environment_is_a_fault() {
-    let faults = sources(&[("POSTRIDER_LOG_LEVEL", "loud")], &[]).check(None).unwrap_err().to_string();
+    let faults = inputs(&[("POSTRIDER_LOG_LEVEL", "loud")], &[]).check(None).unwrap_err().to_string();
     assert!(faults.starts_with("environment POSTRIDER_LOG_LEVEL: log.level: must be one of"), "{faults}");
 }
 
 #[test]
 fn a_named_file_must_be_there() {
-    let mut named = sources(&[], &[]);
+    let mut named = inputs(&[], &[]);
     named.file = Some("/nowhere/postrider.toml".into());
     assert!(named.load().unwrap_err().to_string().starts_with("/nowhere/postrider.toml: cannot be read"));
-    let by_env = sources(&[("POSTRIDER_CONFIG", "/nowhere/else.toml")], &[]);
+    let by_env = inputs(&[("POSTRIDER_CONFIG", "/nowhere/else.toml")], &[]);
     assert!(by_env.load().unwrap_err().to_string().starts_with("/nowhere/else.toml: cannot be read"));
 }
 
@@ -236,7 +236,7 @@ fn the_command_line_names_the_file_before_the_environment() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("a.toml");
     std::fs::write(&path, "[log]\nlevel = \"debug\"\n").unwrap();
-    let mut sources = sources(&[("POSTRIDER_CONFIG", "/nowhere/else.toml")], &[]);
-    sources.file = Some(path);
-    assert_eq!(sources.load().unwrap().log.level, tracing::Level::DEBUG);
+    let mut inputs = inputs(&[("POSTRIDER_CONFIG", "/nowhere/else.toml")], &[]);
+    inputs.file = Some(path);
+    assert_eq!(inputs.load().unwrap().log.level, tracing::Level::DEBUG);
 }

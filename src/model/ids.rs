@@ -100,6 +100,10 @@ name!(
     ClientId, "client", "1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit", is_resource_name
 );
 name!(
+    /// A source's name, unique within its org.
+    SourceId, "source", "1 to 64 characters of A-Z a-z 0-9 . _ -, the first a letter or digit", is_resource_name
+);
+name!(
     /// An event's id: goes out as `webhook-id`, the same on every attempt and redrive.
     EventId, "id", "1 to 128 characters of A-Z a-z 0-9 _ -", is_event_id
 );

@@ -26,6 +26,7 @@ mod proof;
 mod retry;
 mod route;
 mod secret;
+mod source;
 mod template;
 mod time;
 mod webhook;
@@ -35,7 +36,7 @@ pub use delivery::{Attempt, DeadLetter, DeadLetterId, Delivery, Head, OrgSetting
 pub use duration::{HumanDuration, format_duration, parse_duration};
 pub use event::{Event, EventPattern, EventType};
 pub use header::header_name;
-pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, WebhookId};
+pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, SourceId, WebhookId};
 pub use outcome::{DeadReason, FailReason, Outcome};
 pub use proof::{
     Authorization, Headers, PASSWORD_HEADER, PRIVATE_KEY_PREFIX, SECRETS_MAX, SHARED_KEY_PREFIX, Signature,
@@ -44,6 +45,9 @@ pub use proof::{
 pub use retry::{ATTEMPTS_MAX, DELAY_MAX, OnExhausted, Retry, RetryFault, RetryGiven};
 pub use route::{Credentials, Proxy, ProxyKind, Route, Tls};
 pub use secret::Secret;
+pub use source::{
+    Algorithm, Encoding, HmacProof, SOURCE_SECRETS_MAX, Source, SourceKind, TokenHash, Unmapped,
+};
 pub use template::{Piece, Target, UrlTemplate, is_variable_name};
 pub use time::UnixMs;
 pub use webhook::{

@@ -7,7 +7,7 @@ use super::logs::LevelHandle;
 use super::notify;
 use crate::api::{App, Settings};
 use crate::catalogue::{Catalogue, Current};
-use crate::config::{Config, Sources};
+use crate::config::{Config, Inputs};
 use crate::delivery::{Client, ClientSettings};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
@@ -24,7 +24,7 @@ const LIVE: [&str; 8] = [
 
 /// What a reload reads, and what it changes.
 pub struct Reloader {
-    sources: Sources,
+    inputs: Inputs,
     /// What the daemon started with.
     started_with: Config,
     grace: Mutex<Duration>,
@@ -38,9 +38,9 @@ pub struct Reloader {
 }
 
 impl Reloader {
-    /// For a daemon started with `config`, which came from `sources`; `client` with the connections it may keep.
+    /// For a daemon started with `config`, which came from `inputs`; `client` with the connections it may keep.
     pub fn new(
-        sources: Sources,
+        inputs: Inputs,
         config: Config,
         catalogue: Current,
         client: (Client, usize),
@@ -49,7 +49,7 @@ impl Reloader {
         let grace = Mutex::new(config.shutdown.grace);
         let (client, connections_kept) = client;
         let app = OnceLock::new();
-        Reloader { sources, started_with: config, grace, catalogue, client, connections_kept, level, app }
+        Reloader { inputs, started_with: config, grace, catalogue, client, connections_kept, level, app }
     }
 
     /// Whose settings change with a reload. The first one stays.
@@ -78,7 +78,7 @@ impl Reloader {
     }
 
     fn read_and_apply(&self) -> Result<(), String> {
-        let config = self.sources.load().map_err(|invalid| invalid.to_string())?;
+        let config = self.inputs.load().map_err(|invalid| invalid.to_string())?;
         let mut settings = ClientSettings::try_from(&config).map_err(|error| error.to_string())?;
         settings.connections_kept = self.connections_kept;
         let catalogue = Catalogue::load(&config.catalogue).map_err(|fault| fault.to_string())?;
@@ -126,7 +126,7 @@ mod tests {
 
     fn config(flags: &[&str]) -> Config {
         let flags = flags.iter().map(|flag| (*flag).to_owned()).collect();
-        Sources { flags, ..Sources::default() }.check(None).unwrap()
+        Inputs { flags, ..Inputs::default() }.check(None).unwrap()
     }
 
     #[test]

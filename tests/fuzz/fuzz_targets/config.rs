@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use postrider::config::{Config, Origin, Sources};
+use postrider::config::{Config, Origin, Inputs};
 use postrider::delivery::EgressPolicy;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,14 +12,14 @@ fuzz_target!(|data: &[u8]| {
     let text = String::from_utf8_lossy(data);
     let mut parts = text.split('\0');
     let file = parts.next().unwrap_or_default();
-    let mut sources = Sources::default();
+    let mut inputs = Inputs::default();
     for part in parts.take(8) {
         match part.strip_prefix('$').and_then(|variable| variable.split_once('=')) {
-            Some((name, value)) => drop(sources.env.insert(format!("POSTRIDER_{name}"), value.to_owned())),
-            None => sources.flags.push(part.to_owned()),
+            Some((name, value)) => drop(inputs.env.insert(format!("POSTRIDER_{name}"), value.to_owned())),
+            None => inputs.flags.push(part.to_owned()),
         }
     }
-    match sources.check(Some((Path::new("fuzzed.toml"), file))) {
+    match inputs.check(Some((Path::new("fuzzed.toml"), file))) {
         Ok(config) => usable(&config),
         Err(invalid) => {
             assert!(!invalid.0.is_empty());
@@ -28,8 +28,8 @@ fuzz_target!(|data: &[u8]| {
                     Origin::File { path, line } => {
                         path == "fuzzed.toml" && *line > 0 && *line <= file.lines().count().max(1) + 1
                     }
-                    Origin::Env(name) => sources.env.contains_key(name) && !problem.key.is_empty(),
-                    Origin::Flag => !sources.flags.is_empty(),
+                    Origin::Env(name) => inputs.env.contains_key(name) && !problem.key.is_empty(),
+                    Origin::Flag => !inputs.flags.is_empty(),
                     Origin::Default => false,
                 };
                 assert!(placed && !problem.message.is_empty(), "{problem:?}");
