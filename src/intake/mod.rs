@@ -165,6 +165,7 @@ pub(in crate::intake) mod tests {
             },
             clients: crate::queue::Clients::default(),
             webhooks: webhooks.into_iter().collect(),
+            sources: crate::queue::Sources::default(),
         })
     }
 

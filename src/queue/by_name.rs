@@ -1,9 +1,9 @@
-//! An org's webhooks and clients, in order of name. A sorted list: most orgs have one or two, and there may be 100,000
+//! An org's webhooks, clients and sources, in order of name. A sorted list: most orgs have one or two, and there may be 100,000
 //! orgs.
 
 use std::sync::Arc;
 
-use crate::model::{Client, ClientId, Webhook, WebhookId};
+use crate::model::{Client, ClientId, Source, SourceId, Webhook, WebhookId};
 
 /// Something that an org has under a name.
 pub trait Named {
@@ -28,6 +28,13 @@ impl Named for Client {
     }
 }
 
+impl Named for Source {
+    type Id = SourceId;
+    fn id(&self) -> &SourceId {
+        &self.id
+    }
+}
+
 /// See the module's documentation.
 #[derive(Debug, Clone)]
 pub struct ByName<T>(Vec<Arc<T>>);
@@ -36,6 +43,8 @@ pub struct ByName<T>(Vec<Arc<T>>);
 pub type Webhooks = ByName<Webhook>;
 /// An org's clients.
 pub type Clients = ByName<Client>;
+/// An org's sources.
+pub type Sources = ByName<Source>;
 
 impl<T> Default for ByName<T> {
     fn default() -> ByName<T> {

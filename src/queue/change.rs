@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::append::{day_of, find_seen, put_deliveries, room};
 use super::key::{self, KeyHash};
-use super::record::{Body, DeliveryRecord, FiredRecord, SeenRecord, encoded_len};
+use super::record::{Body, DeliveryRecord, FiredRecord, Record, SeenRecord, encoded_len};
 use super::seal::{OVERHEAD, Unreadable};
 use super::store::{INLINE_BYTES_MAX, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Writer};
@@ -140,37 +140,55 @@ fn append_change(writer: &mut Writer, change: AppendChange) -> Applied<AppendedC
             Err(refused) => return Ok(Err(refused)),
         }
     }
+    let seen = key.map(|key| (day_of(accepted_at), key.id));
+    let remembered = |events: &[AppendedEvent], first: Option<u64>| {
+        let key = key?;
+        let deliveries = events.iter().map(|event| event.deliveries).sum();
+        Some(SeenRecord {
+            accepted_at_ms: accepted_at.0,
+            content: key.content,
+            first_sequence: first,
+            deliveries,
+            fired: Some(events.iter().map(FiredRecord::from).collect()),
+        })
+    };
+    let place = seen.map(|(day, id)| key::seen(number, day, &id));
+    let appended = append_all(writer, &org, events, accepted_at, (seen, place), remembered)?;
+    Ok(appended.map(|events| AppendedChange { events, duplicate: false }))
+}
+
+/// Appends events one behind the other, all or none, and what is remembered of where they came from: `seen` is its day and
+/// hash, `place` its key, and `remembered` makes its record from the events and the sequence of the first delivery.
+pub(super) fn append_all<R: Record>(
+    writer: &mut Writer,
+    org: &Org,
+    events: Vec<Append>,
+    accepted_at: UnixMs,
+    (seen, place): (Option<(u32, KeyHash)>, Option<[u8; 25]>),
+    remembered: impl FnOnce(&[AppendedEvent], Option<u64>) -> Option<R>,
+) -> Applied<Vec<AppendedEvent>> {
+    let number = org.number;
     let size = |event: &Append| event.event.payload.len() as u64;
     let deliveries = events.iter().map(|event| event.webhooks.len() as u64).sum();
     let bytes = events.iter().map(|event| size(event) * event.webhooks.len() as u64).sum();
-    let (first, bytes_total) = match room(writer, &org, deliveries, bytes, events.iter().map(size).sum())? {
+    let (first, bytes_total) = match room(writer, org, deliveries, bytes, events.iter().map(size).sum())? {
         Ok(place) => place,
         Err(refused) => return Ok(Err(refused)),
     };
-    let seen = key.map(|key| (day_of(accepted_at), key.id));
     let planned = plan(events, (first, bytes_total), seen, accepted_at);
     let answer: Vec<_> = planned.iter().map(|planned| planned.answer.clone()).collect();
-    let seen = key.zip(seen).map(|(key, (day, id))| {
-        let record = SeenRecord {
-            accepted_at_ms: accepted_at.0,
-            content: key.content,
-            first_sequence: (deliveries > 0).then_some(first.0),
-            deliveries: u32::try_from(deliveries).unwrap_or(u32::MAX),
-            fired: Some(answer.iter().map(FiredRecord::from).collect()),
-        };
-        (key::seen(number, day, &id), record)
-    });
-    let seen_fits = seen.as_ref().is_none_or(|(_, record)| fits(encoded_len(record), 0));
-    if !(seen_fits && planned.iter().all(Planned::fits)) {
+    let record = remembered(&answer, (deliveries > 0).then_some(first.0));
+    let record_fits = record.as_ref().is_none_or(|record| fits(encoded_len(record), 0));
+    if !(record_fits && planned.iter().all(Planned::fits)) {
         return Ok(Err(Refused::TooLarge(VALUE_BYTES_MAX)));
     }
     for Planned { first, record, webhooks, payload, .. } in planned {
         put_deliveries(writer, number, first, record, &webhooks, &payload)?;
     }
-    if let Some((place, record)) = seen {
+    if let Some((place, record)) = place.zip(record) {
         writer.store.queue_for_writing(number)?.put(&place, &record)?;
     }
-    Ok(Ok(AppendedChange { events: answer, duplicate: false }))
+    Ok(Ok(answer))
 }
 
 /// Gives every event its place, one behind the other from `start` on: the first sequence, and the payload bytes before it.

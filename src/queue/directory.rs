@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{Clients, Webhooks};
+use super::{Clients, Sources, Webhooks};
 use crate::model::{OrgId, OrgNumber, OrgSettings};
 
 /// An org as configured. Replaced whole on every change.
@@ -20,6 +20,8 @@ pub struct Org {
     pub clients: Clients,
     /// Its webhooks by name.
     pub webhooks: Webhooks,
+    /// Its sources by name.
+    pub sources: Sources,
 }
 
 /// Every org. Only what is durable gets in; only the committer puts it there.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::MasterKey;
 use super::record::{
     AttemptRecord, Body, ClientRecord, DeadRecord, DeliveryRecord, OrgRecord, QuarantineRecord, Record,
-    SeenRecord, StateRecord, WebhookRecord, decode, encode,
+    RequestRecord, SeenRecord, SourceRecord, StateRecord, WebhookRecord, decode, encode,
 };
 use super::seal::{FORMAT_VERSION, Sealer, Unreadable};
 use crate::model::Sequence;
@@ -14,7 +14,7 @@ use crate::model::Sequence;
 /// Reads `data` as the kind of record that its first byte chooses. Panics where a promise of the format does not hold.
 pub fn read_any(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 11 {
+    match kind % 13 {
         0 => drop(read::<StateRecord>(bytes)),
         1 => drop(read::<SeenRecord>(bytes)),
         2 => drop(read::<QuarantineRecord>(bytes)),
@@ -43,7 +43,14 @@ pub fn read_any(data: &[u8]) {
                 assert!(again.is_ok(), "a client that was read can be written and read again");
             }
         }
-        _ => open(bytes),
+        10 => open(bytes),
+        11 => drop(read::<RequestRecord>(bytes)),
+        _ => {
+            if let Some(Ok(source)) = read::<SourceRecord>(bytes).map(SourceRecord::into_source) {
+                let again = SourceRecord::from(&source).into_source();
+                assert!(again.is_ok(), "a source that was read can be written and read again");
+            }
+        }
     }
 }
 

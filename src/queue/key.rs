@@ -7,6 +7,7 @@
 //!   3 | org u32 | sequence u64 | part u32    chunk of a payload, under the sequence of its event's first delivery
 //!   4 | org u32 | sequence u64 | number u32  attempt of the head
 //!   5 | org u32 | day u32 | hash [u8; 16]    seen id of an event or of a change (hashed apart), by the day it was accepted
+//!   6 | org u32 | day u32 | hash [u8; 16]    request of a source that was seen, by the day it was accepted
 //! dead
 //!   1 | org u32 | sequence u64               dead letter
 //!   2 | died_at u64 | org u32 | sequence u64 the same in order of death; no value
@@ -16,6 +17,7 @@
 //!   1 | org u32                              org
 //!   2 | org u32 | hash [u8; 16]              webhook
 //!   3 | org u32 | hash [u8; 16]              client
+//!   4 | org u32 | hash [u8; 16]              source
 //! meta
 //!   "next-org"                               the next org number
 //!   "commits"                                the number of the last commit, see mark.rs
@@ -47,6 +49,7 @@ pub(super) enum InQueue {
     Chunk = 3,
     Attempt = 4,
     Seen = 5,
+    Request = 6,
 }
 
 /// What a key of the dead-letter tree names.
@@ -66,6 +69,7 @@ pub(super) enum InOrgs {
     Org = 1,
     Webhook = 2,
     Client = 3,
+    Source = 4,
 }
 
 /// The name of the queue tree that holds an org.
@@ -109,12 +113,17 @@ pub(super) fn of_part(kind: u8, org: OrgNumber, sequence: Sequence, part: u32) -
     join(kind, &[&org.0.to_be_bytes(), &sequence.0.to_be_bytes(), &part.to_be_bytes()])
 }
 
-/// The key of a seen event id.
+/// The key of a seen id, of an event or of a change.
 pub(super) fn seen(org: OrgNumber, day: u32, hash: &KeyHash) -> [u8; 25] {
     join(InQueue::Seen as u8, &[&org.0.to_be_bytes(), &day.to_be_bytes(), hash])
 }
 
-/// The key of a webhook or a client.
+/// The key of a request that was seen.
+pub(super) fn request(org: OrgNumber, day: u32, hash: &KeyHash) -> [u8; 25] {
+    join(InQueue::Request as u8, &[&org.0.to_be_bytes(), &day.to_be_bytes(), hash])
+}
+
+/// The key of a webhook, a client or a source.
 pub(super) fn of_name(kind: InOrgs, org: OrgNumber, hash: &KeyHash) -> [u8; 21] {
     join(kind as u8, &[&org.0.to_be_bytes(), hash])
 }
@@ -143,7 +152,7 @@ pub(super) fn sequence_in(key: &[u8]) -> Option<Sequence> {
     u64_at(key, 5).map(Sequence)
 }
 
-/// The day in a key of a seen id.
+/// The day in a key of what was seen.
 pub(super) fn day_in(key: &[u8]) -> Option<u32> {
     u32_at(key, 5)
 }

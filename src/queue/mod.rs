@@ -26,8 +26,8 @@
 //! may open it again. An fsync is never retried: the kernel may have dropped the pages that failed.
 //!
 //! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
-//! version is bound to the record. 3: this one; changes are remembered by their ids, webhooks and clients have a profile,
-//! orgs a limit of webhooks. Records of earlier formats are read as they are and written anew in this one.
+//! version is bound to the record. 3: changes are remembered by their ids, webhooks and clients have a profile,
+//! orgs a limit of webhooks. 4: this one; orgs have sources, and requests that came there are remembered. Records of earlier formats are read as they are and written anew in this one.
 
 mod append;
 pub mod bare;
@@ -46,6 +46,7 @@ mod place;
 mod read;
 mod record;
 mod recovery;
+mod request;
 mod seal;
 mod settings;
 mod settle;
@@ -60,9 +61,10 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use by_name::{ByName, Clients, Named, Webhooks};
+pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
+pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
 pub use verbs::Queue;
 
 use crate::model::{
@@ -156,6 +158,9 @@ pub enum Refused {
     /// The org has no such client.
     #[error("the org has no such client")]
     UnknownClient,
+    /// The org has no such source.
+    #[error("the org has no such source")]
+    UnknownSource,
     /// Webhooks use the client; say cascade to delete them with it.
     #[error("its webhooks: {0}")]
     ClientInUse(u64),

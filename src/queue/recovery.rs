@@ -10,15 +10,15 @@ use super::directory::{Directory, Org};
 use super::key::{self, InDead, InOrgs, InQueue, KeyHash};
 use super::ledger::OrgQueue;
 use super::record::{
-    Body, ClientRecord, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, SeenRecord, StateRecord,
-    WebhookRecord,
+    Body, ClientRecord, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, RequestRecord, SeenRecord,
+    SourceRecord, StateRecord, WebhookRecord,
 };
 use super::seal::Unreadable;
 use super::settle::remove_letter_rows;
 use super::store::{Row, SealedTree, Store, Trouble};
 use super::upkeep::Upkeep;
 use super::writer::{Recovered, set_aside};
-use super::{Clients, Webhooks};
+use super::{Clients, Sources, Webhooks};
 use crate::clock;
 use crate::model::{DeadLetterId, Head, OrgNumber, Sequence, UnixMs};
 
@@ -77,7 +77,8 @@ impl Recovery<'_> {
             match (key::org_in(&row.key), parts) {
                 (Some(number), Ok((id, settings))) => {
                     let (clients, webhooks) = (Clients::default(), Webhooks::default());
-                    found.insert(number, Org { number, id, settings, clients, webhooks });
+                    let sources = Sources::default();
+                    found.insert(number, Org { number, id, settings, clients, webhooks, sources });
                 }
                 (_, Err(why)) => self.quarantine(orgs, &row, why)?,
                 (None, Ok(_)) => self.quarantine(orgs, &row, Unreadable::Garbled)?,
@@ -91,6 +92,11 @@ impl Recovery<'_> {
         self.load_of_orgs(&mut found, InOrgs::Webhook, |row, org| {
             let webhook = row.read::<WebhookRecord>()?.into_webhook()?;
             org.webhooks.insert(webhook);
+            Ok(())
+        })?;
+        self.load_of_orgs(&mut found, InOrgs::Source, |row, org| {
+            let source = row.read::<SourceRecord>()?.into_source()?;
+            org.sources.insert(source);
             Ok(())
         })?;
         self.known = found.keys().copied().collect();
@@ -331,6 +337,7 @@ fn sweep_uncommitted(tree: &SealedTree, org: OrgNumber, next: Sequence) -> Resul
     Ok(())
 }
 
+/// Forgets the id, of whatever kind it is, that came with a delivery which was not committed.
 fn remove_seen(
     tree: &SealedTree,
     org: OrgNumber,
@@ -338,9 +345,15 @@ fn remove_seen(
     hash: &KeyHash,
     next: Sequence,
 ) -> Result<(), Trouble> {
+    let is_beyond = |first: Option<u64>| first.is_some_and(|first| first >= next.0);
     let place = key::seen(org, day, hash);
     let seen = tree.row(&place)?.and_then(|row| row.read::<SeenRecord>().ok());
-    if seen.is_some_and(|seen| seen.first_sequence.is_some_and(|first| first >= next.0)) {
+    if seen.is_some_and(|seen| is_beyond(seen.first_sequence)) {
+        tree.remove(&place)?;
+    }
+    let place = key::request(org, day, hash);
+    let request = tree.row(&place)?.and_then(|row| row.read::<RequestRecord>().ok());
+    if request.is_some_and(|request| is_beyond(request.first_sequence)) {
         tree.remove(&place)?;
     }
     Ok(())

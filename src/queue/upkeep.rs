@@ -1,9 +1,11 @@
-//! Upkeep: what the committer does a little of between batches. Rows of deleted orgs, and seen ids whose day is over.
+//! Upkeep: what the committer does a little of between batches. Rows of deleted orgs, and what was seen so long ago that
+//! it need not be remembered.
 
 use std::collections::VecDeque;
 
 use super::append::day_of;
 use super::key::{self, InDead, InQueue};
+use super::request::REQUEST_DAYS;
 use super::settle::remove_letter_rows;
 use super::store::Trouble;
 use super::writer::Writer;
@@ -67,7 +69,14 @@ impl Writer {
     /// Removes rows of a deleted org. `true` when none is left.
     fn remove_rows_of(&self, org: OrgNumber, budget: &mut usize) -> Result<bool, Trouble> {
         if let Some(tree) = self.store.queue(org) {
-            let kinds = [InQueue::Delivery, InQueue::Chunk, InQueue::Attempt, InQueue::Seen, InQueue::State];
+            let kinds = [
+                InQueue::Delivery,
+                InQueue::Chunk,
+                InQueue::Attempt,
+                InQueue::Seen,
+                InQueue::Request,
+                InQueue::State,
+            ];
             for row in kinds.into_iter().flat_map(|kind| tree.keys(&key::of_org(kind as u8, org))) {
                 if *budget == 0 {
                     return Ok(false);
@@ -89,20 +98,22 @@ impl Writer {
         Ok(true)
     }
 
-    /// Forgets the org's seen ids of days before yesterday. `true` when none is left.
+    /// Forgets what the org has seen on days that no repeat is looked for on. `true` when none is left.
     fn sweep_seen(&self, org: OrgNumber, today: u32, budget: &mut usize) -> Result<bool, Trouble> {
         *budget = budget.saturating_sub(1);
         let Some(tree) = self.store.queue(org) else { return Ok(true) };
-        for row in tree.keys(&key::of_org(InQueue::Seen as u8, org)) {
-            let row = row?;
-            if key::day_in(&row).is_none_or(|day| day.saturating_add(1) >= today) {
-                return Ok(true);
+        for (kind, days) in [(InQueue::Seen, 1), (InQueue::Request, REQUEST_DAYS)] {
+            for row in tree.keys(&key::of_org(kind as u8, org)) {
+                let row = row?;
+                if key::day_in(&row).is_none_or(|day| day.saturating_add(days) >= today) {
+                    break;
+                }
+                if *budget == 0 {
+                    return Ok(false);
+                }
+                tree.remove(&row)?;
+                *budget -= 1;
             }
-            if *budget == 0 {
-                return Ok(false);
-            }
-            tree.remove(&row)?;
-            *budget -= 1;
         }
         Ok(true)
     }

@@ -107,7 +107,7 @@ fn store_refused_if_a_newer_version_wrote_it() {
     let site = stopped_store();
     let marker = site.data_dir().join("store/FORMAT");
     let text = std::fs::read_to_string(&marker).unwrap();
-    let newer = text.replace("format 3", "format 4");
+    let newer = text.replace("format 4", "format 5");
     assert_ne!(text, newer);
     std::fs::write(&marker, newer).unwrap();
     check_refused(&site, &["newer", "format 4"], |_| {});

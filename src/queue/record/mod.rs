@@ -8,6 +8,7 @@
 mod proof;
 mod route;
 mod settings;
+mod source;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use super::seal::Unreadable;
 use crate::model::{Attempt, DeadReason, Delivery, FailReason, Sequence, UnixMs};
 pub(super) use settings::{ClientRecord, OrgRecord, WebhookRecord};
+pub(super) use source::{RequestRecord, SourceRecord};
 
 /// No record is larger: bounds what a hostile length prefix can make the decoder allocate.
 const RECORD_BYTES_MAX: usize = 128 * 1024;
@@ -43,8 +45,8 @@ pub(super) struct DeliveryRecord {
     pub bytes_before: u64,
     /// The event's only delivery, with its payload inside: it needs no commit point but itself.
     pub alone: bool,
-    /// Day and hash under which the given id, of the event or of the change that fired it, is remembered; absent if the
-    /// id was made here.
+    /// Day and hash under which the given id, of the event, of the change that fired it or of the request that it came
+    /// from, is remembered; absent if the id was made here.
     pub seen: Option<(u32, [u8; 16])>,
     pub body: Body,
 }
