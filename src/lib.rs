@@ -21,7 +21,8 @@
 //!
 //! * [`model`]: the vocabulary. PURE.
 //! * [`config`]: what was typed becomes settings, one part per component.
-//! * [`api`]: accept. Sockets, routes, problem answers.
+//! * [`serving`]: HTTP, for those who accept: connections, bodies, problem answers.
+//! * [`api`]: accept. Routes and wire types of the two sockets.
 //! * [`intake`]: check that the org is entitled and the payload as its type's schema says, derive the events that a change
 //!   fires, match webhooks, keep to the limits of profiles. PURE.
 //! * [`catalogue`]: what is known of products: event types with schemas and attributes, rules for changes, profiles; loaded
@@ -50,6 +51,7 @@
 pub mod model;
 pub mod clock;
 pub mod config;
+pub mod serving;
 pub mod api;
 pub mod intake;
 pub mod catalogue;

@@ -13,7 +13,6 @@ use tokio::time::timeout;
 
 use super::body::JsonBody;
 use super::params::KnownOrg;
-use super::problem::{Kind, Problem};
 use super::wire::{ChangeIn, ChangeOut, read_change};
 use super::{App, Json, Settings};
 use crate::catalogue::Change;
@@ -21,6 +20,7 @@ use crate::clock;
 use crate::intake::changes::{Derived, derive};
 use crate::model::UnixMs;
 use crate::queue::{AppendChange, AppendedChange, Org};
+use crate::serving::problem::{Kind, Problem};
 
 /// Changes whose rules run at once: more would only take memory from each other.
 pub(super) const CHANGES_MAX: usize = 4;

@@ -8,13 +8,13 @@ use http::StatusCode;
 
 use super::body::JsonBody;
 use super::params::{ClientName, KnownOrg, MaybeClient, Query, cursor};
-use super::problem::{Kind, Problem};
 use super::wire::{ClientOut, Page, read_client};
 use super::{App, Json};
 use crate::clock;
 use crate::intake;
 use crate::model::{Client, ClientId};
 use crate::queue::{Org, Refused};
+use crate::serving::problem::{Kind, Problem};
 
 /// `PUT …/clients/{client}`: 201 created, 200 replaced. What is left out gets its default, secrets too.
 pub(super) async fn put(

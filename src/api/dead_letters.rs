@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::body::{JsonBody, OptionalJsonBody};
 use super::params::{DeadLetterName, KnownOrg, Query, cursor};
-use super::problem::{Kind, Problem};
 use super::wire::{DeadListed, DeadShown, Members, Page};
 use super::{App, Json};
 use crate::catalogue::Catalogue;
@@ -17,6 +16,7 @@ use crate::clock;
 use crate::dead_letters::{self, Action, Found};
 use crate::model::{DeadLetterId, EventId, EventType, UnixMs};
 use crate::queue::{DeadCursor, DeadFilter, Refused};
+use crate::serving::problem::{Kind, Problem};
 
 const FILTERS: [&str; 7] = ["org", "webhook", "type", "event_id", "reason", "since", "until"];
 

@@ -9,13 +9,13 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::body::JsonBody;
 use super::params::KnownOrg;
-use super::problem::{Kind, Problem};
 use super::wire::read_event;
 use super::{App, Settings};
 use crate::clock;
 use crate::intake;
 use crate::model::{Event, UnixMs};
 use crate::queue::{Append, Appended, Org};
+use crate::serving::problem::{Kind, Problem};
 
 /// 202 accepted and durable; 200 with `"duplicate":true` for an id that was accepted before with the same content.
 pub(super) async fn post(

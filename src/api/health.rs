@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-use super::problem::{Kind, Problem};
 use super::{App, Json};
 use crate::queue::StoreHealth;
+use crate::serving::problem::{Kind, Problem};
 
 /// `GET /healthz`: the process answers.
 pub(super) async fn alive() -> Response {

@@ -14,29 +14,23 @@
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
-//! Limits, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, a head 32 KiB and 64
-//! headers, connections per socket, bytes of bodies and of unanswered lines in the whole daemon; a head, a body, an idle
-//! stream and a reader of answers each have a time limit.
+//! Limits beside those of `serving`, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, bytes
+//! of unanswered lines in the whole daemon, and how long a stream may be idle.
 
 mod body;
 mod changes;
 mod clients;
-mod crowd;
 mod dead_letters;
 mod events;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
 mod lines;
-mod listen;
 mod orgs;
 mod params;
-pub mod problem;
 mod queue;
-mod refused;
 mod rotation;
 mod settings;
-mod stall;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -60,8 +54,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-pub use listen::{ConnectionLimits, serve};
-use problem::{Kind, Problem};
 pub use settings::Settings;
 
 use crate::catalogue::Catalogue;
@@ -69,6 +61,8 @@ use crate::intake::left_behind::{left_behind, unknown_profile};
 use crate::model::{OrgId, UnixMs};
 use crate::queue::{Org, Queue};
 use crate::scheduler::Scheduler;
+use crate::serving::body::{Budget, discard};
+use crate::serving::problem::{Kind, Problem};
 
 /// Which socket a router is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,8 +111,7 @@ pub struct App {
     /// Changes whose rules may run at once.
     changes: Arc<Semaphore>,
     /// Bytes of bodies that may be held at once.
-    budget: Arc<Semaphore>,
-    budget_bytes: usize,
+    budget: Budget,
     /// Bytes of lines that wait to be durable, over all streams.
     unanswered: Arc<AtomicUsize>,
     /// Bytes of answers that wait to be read, over all streams.
@@ -141,8 +134,7 @@ impl App {
             trials: Semaphore::new(trials::TRIALS_MAX),
             turns: turns::Turns::default(),
             changes: Arc::new(Semaphore::new(changes::CHANGES_MAX)),
-            budget: Arc::new(Semaphore::new(budget_bytes)),
-            budget_bytes,
+            budget: Budget::new(budget_bytes),
             unanswered: Arc::default(),
             unread: Arc::default(),
         }
@@ -267,7 +259,7 @@ pub fn router(app: Arc<App>, socket: Socket) -> Router {
 /// Refuses a call after reading what it carries, so that the answer is seen.
 async fn refuse(app: &App, request: Request, problem: Problem) -> Problem {
     let (parts, body) = request.into_parts();
-    body::discard(&parts.headers, body, Instant::now() + app.settings().body_timeout).await;
+    discard(&parts.headers, body, Instant::now() + app.settings().body_timeout).await;
     problem
 }
 

@@ -8,13 +8,13 @@ use http::StatusCode;
 
 use super::body::JsonBody;
 use super::params::{KnownOrg, OrgName, Query, cursor};
-use super::problem::Problem;
 use super::queue::state_of;
 use super::wire::{LimitsOut, OrgOut, Page, QueueOut, QueuedOut, read_org};
 use super::{App, Json};
 use crate::clock;
 use crate::model::OrgId;
 use crate::queue::{Org, Queued};
+use crate::serving::problem::Problem;
 
 /// `PUT /v1/orgs/{org}`: 201 created, 200 replaced.
 pub(super) async fn put(

@@ -9,10 +9,10 @@ use http::Method;
 use http::request::Parts;
 
 use super::App;
-use super::problem::{Kind, Problem};
 use super::wire::unknown_field;
 use crate::model::{ClientId, OrgId, WebhookId};
 use crate::queue::Org;
+use crate::serving::problem::{Kind, Problem};
 
 const LIMIT_DEFAULT: usize = 100;
 const LIMIT_MAX: usize = 1000;

@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::body::OptionalJsonBody;
 use super::params::{KnownOrg, Query, cursor};
-use super::problem::Problem;
 use super::wire::{Members, PauseOut, QueuedOut};
 use super::{App, Json};
 use crate::clock;
 use crate::model::{OrgNumber, QueueState, Sequence};
 use crate::queue::{Org, QueueSummary, Queued};
+use crate::serving::problem::Problem;
 
 /// What an operator may say when acting, in bytes.
 const REASON_MAX: usize = 512;

@@ -10,12 +10,12 @@ use serde_json::json;
 
 use super::body::OptionalJsonBody;
 use super::params::{KnownOrg, MaybeWebhook};
-use super::problem::{Kind, Problem};
 use super::webhooks::find;
 use super::wire::{is_secret_of, read_rotation};
 use super::{App, Json};
 use crate::clock;
 use crate::model::Secret;
+use crate::serving::problem::{Kind, Problem};
 
 /// Answers the new secret, this once; it cannot be shown again.
 pub(super) async fn post(

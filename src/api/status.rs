@@ -7,12 +7,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
-use super::problem::{Kind, Problem};
 use super::{App, Json};
 use crate::clock;
 use crate::model::UnixMs;
 use crate::queue::{StoreHealth, StoreUsage};
 use crate::scheduler::Snapshot;
+use crate::serving::problem::{Kind, Problem};
 
 #[derive(Serialize)]
 struct Status {

@@ -26,15 +26,16 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::App;
-use super::body::{accepts, discard, timed_out, too_large};
+use super::body::accepts;
 use super::events::{accept, write_answer};
 use super::lines::{Line, Lines};
-use super::problem::Problem;
 use super::settings::Settings;
 use super::wire::EventLine;
 use crate::clock;
 use crate::model::{EventId, UnixMs};
 use crate::queue::{Append, Appended, Org, Refused};
+use crate::serving::body::{discard, timed_out, too_large};
+use crate::serving::problem::Problem;
 
 const TYPES: [&str; 3] = ["application/x-ndjson", "application/ndjson", "application/jsonl"];
 

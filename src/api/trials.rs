@@ -12,7 +12,6 @@ use uuid::Uuid;
 
 use super::body::OptionalJsonBody;
 use super::params::{KnownOrg, MaybeWebhook};
-use super::problem::{Kind, Problem};
 use super::webhooks::find;
 use super::wire::read_trial;
 use super::{App, Json, Settings};
@@ -21,6 +20,7 @@ use crate::clock;
 use crate::delivery::{Trial, address, at_fault};
 use crate::model::{DeadReason, Delivery, EventId, FailReason, Sequence, Target, UnixMs, Webhook};
 use crate::queue::Org;
+use crate::serving::problem::{Kind, Problem};
 
 /// Trials at once: an operator makes one at a time, and a script that makes more should wait its turn.
 pub(super) const TRIALS_MAX: usize = 16;

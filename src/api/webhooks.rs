@@ -8,13 +8,13 @@ use http::StatusCode;
 
 use super::body::{JsonBody, OptionalJsonBody};
 use super::params::{KnownOrg, MaybeWebhook, Query, WebhookName, cursor};
-use super::problem::{Kind, Problem};
 use super::wire::{Members, Page, WebhookOut, read_webhook};
 use super::{App, Json};
 use crate::clock;
 use crate::intake;
 use crate::model::{Target, Webhook, WebhookId};
 use crate::queue::{Org, Refused};
+use crate::serving::problem::{Kind, Problem};
 
 /// `PUT …/webhooks/{webhook}`: 201 created, 200 replaced. What is left out comes from its profile or gets its default, the
 /// password too.

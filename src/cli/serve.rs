@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Context;
 use super::exit::{Exit, Failure, Result};
-use crate::api::{self, App, ConnectionLimits, LastError, Socket};
+use crate::api::{self, App, LastError, Socket};
 use crate::catalogue::{Catalogue, Current};
 use crate::clock;
-use crate::config::{Config, Paths, Inputs};
+use crate::config::{Config, Inputs, Paths};
 use crate::delivery::{Client, ClientSettings};
 use crate::model::format_duration;
 use crate::operate::key::{self, Origin};
@@ -29,6 +29,7 @@ use crate::operate::sockets::{self, Listening, OwnSocket, Passed, Role};
 use crate::operate::{limits, logs, notify, panics};
 use crate::queue::{MasterKey, Notice, OpenError, Queue, StoreHealth};
 use crate::scheduler::{self, Scheduler};
+use crate::serving::{self, ConnectionLimits};
 
 /// Threads for what may block: reads of the store and files. More would only wait for the same disk.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -259,7 +260,7 @@ impl Api {
             };
             let (listener, own) = socket.split();
             let listener = UnixListener::from_std(listener).map_err(failed)?;
-            api.serving.push(tokio::spawn(api::serve(listener, router, limits.clone(), stop.clone())));
+            api.serving.push(tokio::spawn(serving::serve(listener, router, limits.clone(), stop.clone())));
             api.own.extend(own);
         }
         Ok(api)

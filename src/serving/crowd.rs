@@ -1,7 +1,7 @@
-//! When a socket's connections are all taken, one that is doing nothing makes room: clients that open many and keep
-//! silent, or send their heads byte by byte, do not keep others out. If all are busy, a user who has more of them than
-//! the newcomer's user gives one up, so that no user keeps another out. (Where the kernel does not tell users apart, as
-//! under `PrivateUsers=` of systemd, they are one.)
+//! When a door's connections are all taken, one that is doing nothing makes room: clients that open many and keep
+//! silent, or send their heads byte by byte, do not keep others out. If all are busy, a peer who has more of them than
+//! the newcomer gives one up, so that no peer keeps another out. (Where the kernel does not tell users apart, as
+//! under `PrivateUsers=` of systemd, they are one; so are all who come through one proxy.)
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -15,6 +15,8 @@ use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+
+use super::door::Peer;
 
 /// A connection is not asked to go before it has been idle for this long: time enough for the head of a client that
 /// means it, also on a busy machine.
@@ -48,7 +50,7 @@ impl Members {
 pub(super) struct Member {
     epoch: Instant,
     /// Whose it is.
-    user: u32,
+    peer: Peer,
     /// Calls in progress: from the request's head to the end of the answer's body.
     calls: AtomicUsize,
     /// Since when there is none, in milliseconds since `epoch`.
@@ -64,11 +66,11 @@ impl Crowd {
         Crowd { epoch: Instant::now(), members: Mutex::new(Members { all: Vec::new(), full: FULL_MIN }) }
     }
 
-    /// Adds a connection of this user; it leaves when it is dropped.
-    pub(super) fn join(&self, user: u32) -> Arc<Member> {
+    /// Adds a connection of this peer; it leaves when it is dropped.
+    pub(super) fn join(&self, peer: Peer) -> Arc<Member> {
         let member = Arc::new(Member {
             epoch: self.epoch,
-            user,
+            peer,
             calls: AtomicUsize::new(0),
             idle_since: AtomicU64::new(since(self.epoch)),
             leave: CancellationToken::new(),
@@ -85,7 +87,7 @@ impl Crowd {
     /// Asks the connection that has been idle for longest to go, if one has been for long enough. Otherwise, and if it is
     /// for somebody in particular, a busy one of whoever has most. Looks at all of them: it is called when a socket is
     /// full, and never on the way of a call.
-    pub(super) fn make_room(&self, newcomer: Option<u32>) {
+    pub(super) fn make_room(&self, newcomer: Option<Peer>) {
         let mut connected = self.members().connected();
         connected.retain(|member| !member.leave.is_cancelled());
         let longest = connected
@@ -99,11 +101,8 @@ impl Crowd {
         } else if let Some(newcomer) = newcomer
             && let Some(member) = beyond_its_share(&connected, newcomer)
         {
-            tracing::info!(
-                user = member.user,
-                newcomer,
-                "a connection was broken off to make room for another user"
-            );
+            let peer = member.peer;
+            tracing::info!(%peer, %newcomer, "a connection was broken off to make room for another peer");
             member.evicted.store(true, Ordering::Relaxed);
             member.leave.cancel();
         }
@@ -114,18 +113,18 @@ impl Crowd {
     }
 }
 
-/// The oldest connection of the user who has most, if that is more than the newcomer would have.
-fn beyond_its_share(connected: &[Arc<Member>], newcomer: u32) -> Option<&Arc<Member>> {
-    let mut counts = HashMap::<u32, usize>::new();
+/// The oldest connection of the peer who has most, if that is more than the newcomer would have.
+fn beyond_its_share(connected: &[Arc<Member>], newcomer: Peer) -> Option<&Arc<Member>> {
+    let mut counts = HashMap::<Peer, usize>::new();
     for member in connected {
-        *counts.entry(member.user).or_default() += 1;
+        *counts.entry(member.peer).or_default() += 1;
     }
     let own = counts.get(&newcomer).copied().unwrap_or_default();
-    let (most, count) = counts.into_iter().max_by_key(|(user, count)| (*count, *user))?;
+    let (most, count) = counts.into_iter().max_by_key(|(peer, count)| (*count, *peer))?;
     if count <= own + 1 {
         return None;
     }
-    connected.iter().find(|member| member.user == most)
+    connected.iter().find(|member| member.peer == most)
 }
 
 fn since(epoch: Instant) -> u64 {
@@ -133,6 +132,11 @@ fn since(epoch: Instant) -> u64 {
 }
 
 impl Member {
+    /// Whose connection it is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
     fn idle_for(&self) -> Duration {
         Duration::from_millis(since(self.epoch).saturating_sub(self.idle_since.load(Ordering::Relaxed)))
     }
@@ -201,11 +205,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_longest_idle_connection_makes_room_and_a_busy_one_never() {
         let crowd = Crowd::new();
-        let busy = crowd.join(1);
+        let busy = crowd.join(Peer::User(1));
         let call = busy.call();
-        let first = crowd.join(1);
+        let first = crowd.join(Peer::User(1));
         tokio::time::advance(Duration::from_millis(300)).await;
-        let second = crowd.join(1);
+        let second = crowd.join(Peer::User(1));
         tokio::time::advance(Duration::from_millis(300)).await;
         crowd.make_room(None);
         crowd.make_room(None);
@@ -224,21 +228,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_user_with_more_connections_gives_one_up_and_one_with_fewer_never() {
+    async fn a_peer_with_more_connections_gives_one_up_and_one_with_fewer_never() {
         let crowd = Crowd::new();
-        let many: Vec<_> = (0..3).map(|_| crowd.join(7)).collect();
-        let few: Vec<_> = (0..2).map(|_| crowd.join(8)).collect();
+        let many: Vec<_> = (0..3).map(|_| crowd.join(Peer::User(7))).collect();
+        let few: Vec<_> = (0..2).map(|_| crowd.join(Peer::User(8))).collect();
         let calls: Vec<_> = many.iter().chain(&few).map(Member::call).collect();
         let evicted = |members: &[Arc<Member>]| members.iter().filter(|member| member.must_leave()).count();
         crowd.make_room(None);
-        crowd.make_room(Some(7));
+        crowd.make_room(Some(Peer::User(7)));
         // As many as the newcomer would have: that is fair.
-        crowd.make_room(Some(8));
+        crowd.make_room(Some(Peer::User(8)));
         assert_eq!((evicted(&many), evicted(&few)), (0, 0));
         // Somebody new.
-        crowd.make_room(Some(9));
+        crowd.make_room(Some(Peer::User(9)));
         assert!(many[0].must_leave() && many[0].leave.is_cancelled());
-        crowd.make_room(Some(9));
+        crowd.make_room(Some(Peer::User(9)));
         assert_eq!((evicted(&many), evicted(&few)), (1, 1), "two of each were left: either may give one up");
         drop(calls);
     }
@@ -246,9 +250,9 @@ mod tests {
     #[tokio::test]
     async fn those_that_left_are_forgotten() {
         let crowd = Crowd::new();
-        let stays = crowd.join(1);
+        let stays = crowd.join(Peer::User(1));
         for _ in 0..10_000 {
-            drop(crowd.join(1));
+            drop(crowd.join(Peer::User(1)));
         }
         assert!(crowd.members().all.len() <= FULL_MIN);
         drop(stays);

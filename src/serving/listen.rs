@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -24,16 +23,17 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::crowd::{Call, CallBody, Crowd, Member};
+use super::door::{Door, Peer};
 use super::problem::{Kind, Problem};
 use super::refused::{HeldBack, Refusals};
 use super::stall::Stall;
 use crate::config::Config;
 
-/// What one socket's connections may use.
+/// What the connections of one door may use.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once. For one more, one that is idle is closed; if none is, one of a user who has more than the
-    /// newcomer's; else it waits.
+    /// Connections at once. For one more, one that is idle is closed; if none is, one of a peer who has more than the
+    /// newcomer; else it waits.
     pub connections: usize,
     /// How long a head may take to arrive, and a kept connection may be idle.
     pub header_timeout: Duration,
@@ -52,10 +52,8 @@ pub(super) const HEADERS_MAX: usize = 64;
 const BUFFER_MAX: usize = 128 << 10;
 /// How long a new connection waits before another is asked to go for it, and then the next.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
-/// How long a new connection waits, at most, for those of a user who has more before one of them is broken off.
+/// How long a new connection waits, at most, for those of a peer who has more before one of them is broken off.
 const SHARE_AFTER: Duration = Duration::from_secs(1);
-/// The user that the kernel names where it cannot tell.
-const NOBODY: u32 = 65_534;
 /// After so long without a failed accept, things are well again: a lack of descriptors comes and goes.
 const ACCEPT_WELL: Duration = Duration::from_secs(10);
 /// After a failed accept: long enough not to spin, short enough not to be noticed once descriptors are free again.
@@ -83,14 +81,15 @@ impl From<&Config> for ConnectionLimits {
     }
 }
 
-/// Serves `router` until `stop`; then lets the calls in progress end. Answers how many connections had to be cut when
+/// Serves `router` at this door until `stop`; then lets the calls in progress end. Answers how many connections had to be cut when
 /// `limits.drain` was over.
-pub async fn serve(
-    listener: UnixListener,
+pub async fn serve<D: Door>(
+    door: D,
     router: Router,
     limits: ConnectionLimits,
     stop: CancellationToken,
 ) -> usize {
+    let door = Arc::new(door);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -101,16 +100,17 @@ pub async fn serve(
         stop: stop.clone(),
         cut: cut.clone(),
         refusals: Refusals::default(),
+        limits: limits.clone(),
     });
     // Of the last accept that failed; none once they have gone well for a while.
     let mut failed: Option<Instant> = None;
     loop {
         let accepted = tokio::select! {
             () = stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (accepted, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 if failed.replace(Instant::now()).is_none() {
                     tracing::warn!(%error, "connections cannot be accepted; trying on");
@@ -126,21 +126,19 @@ pub async fn serve(
         if failed.take_if(|failed| failed.elapsed() >= ACCEPT_WELL).is_some() {
             tracing::info!("connections are accepted again");
         }
-        let user = stream.peer_cred().map_or(NOBODY, |peer| peer.uid());
         // Without a slot nothing more is accepted: others wait in the kernel.
         let slot = tokio::select! {
             () = stop.cancelled() => break,
-            slot = slot(&slots, &crowd, user) => slot,
+            slot = slot(&slots, &crowd, peer) => slot,
         };
-        let stream = HeldBack::new(Stall::new(stream, limits.write_timeout));
-        let served = connection(stream, crowd.join(user), serving.clone());
+        let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
         connections.spawn(async move {
             served.await;
             drop(slot);
         });
     }
     // New connections are refused, or wait for the next process if the socket is not ours.
-    drop(listener);
+    drop(door);
     connections.close();
     if tokio::time::timeout(limits.drain, connections.wait()).await.is_ok() {
         return 0;
@@ -151,15 +149,15 @@ pub async fn serve(
     left
 }
 
-/// A slot for a connection of this user; makes room for it while there is none.
-async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd, user: u32) -> Option<OwnedSemaphorePermit> {
+/// A slot for a connection of this peer; makes room for it while there is none.
+async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd, peer: Peer) -> Option<OwnedSemaphorePermit> {
     if let Ok(slot) = slots.clone().try_acquire_owned() {
         return Some(slot);
     }
     let since = Instant::now();
     loop {
         // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
-        crowd.make_room((since.elapsed() >= SHARE_AFTER).then_some(user));
+        crowd.make_room((since.elapsed() >= SHARE_AFTER).then_some(peer));
         if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, slots.clone().acquire_owned()).await {
             return slot.ok();
         }
@@ -179,18 +177,48 @@ fn builder(limits: &ConnectionLimits) -> http1::Builder {
     builder
 }
 
-/// What the connections of one socket share.
+/// What the connections of one door share.
 struct Serving {
     router: Router,
     builder: http1::Builder,
     stop: CancellationToken,
     cut: CancellationToken,
     refusals: Refusals,
+    limits: ConnectionLimits,
 }
 
-async fn connection(stream: HeldBack<Stall<UnixStream>>, member: Arc<Member>, serving: Arc<Serving>) {
+/// Opens a connection; a handshake takes no longer than a head may, and not at all once somebody else needs the room.
+async fn open<D: Door>(
+    door: Arc<D>,
+    accepted: D::Accepted,
+    member: &Member,
+    serving: &Serving,
+) -> Option<HeldBack<Stall<D::Stream>>> {
+    let opened = tokio::select! {
+        opened = tokio::time::timeout(serving.limits.header_timeout, door.open(accepted)) => opened.ok()?,
+        () = member.asked_to_leave() => return None,
+        () = serving.stop.cancelled() => return None,
+    };
+    match opened {
+        Ok(stream) => Some(HeldBack::new(Stall::new(stream, serving.limits.write_timeout))),
+        Err(error) => {
+            tracing::debug!(%error, "a connection was not opened");
+            None
+        }
+    }
+}
+
+async fn connection<D: Door>(
+    door: Arc<D>,
+    accepted: D::Accepted,
+    member: Arc<Member>,
+    serving: Arc<Serving>,
+) {
+    let Some(stream) = open(door, accepted, &member, &serving).await else { return };
     let (called, router) = (member.clone(), serving.router.clone());
-    let service = service_fn(move |request| answer(router.clone(), called.call(), request));
+    let service = service_fn(move |request| {
+        answer(router.clone(), D::SECRET_PATHS, (called.peer(), called.call()), request)
+    });
     let mut connection = serving.builder.serve_connection(TokioIo::new(stream), service);
     let mut ended = tokio::select! {
         ended = &mut connection => Some(ended),
@@ -226,10 +254,12 @@ async fn connection(stream: HeldBack<Stall<UnixStream>>, member: Arc<Member>, se
 /// Calls the router. A call that panics is answered like any other failure, and its connection goes on.
 async fn answer(
     router: Router,
-    call_lasts: Call,
-    request: Request<Incoming>,
+    secret_paths: bool,
+    (peer, call_lasts): (Peer, Call),
+    mut request: Request<Incoming>,
 ) -> Result<Response<CallBody>, Infallible> {
-    let path = request.uri().path().to_owned();
+    let path = if secret_paths { String::new() } else { request.uri().path().to_owned() };
+    request.extensions_mut().insert(peer);
     let call = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
     let response = match call.catch_unwind().await {
         Ok(Ok(response)) => response,

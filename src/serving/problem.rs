@@ -81,6 +81,8 @@ kinds! {
     UnknownWebhook = "unknown-webhook", NOT_FOUND, "There is no such webhook";
     /// The client is not there.
     UnknownClient = "unknown-client", NOT_FOUND, "There is no such client";
+    /// The source is not there.
+    UnknownSource = "unknown-source", NOT_FOUND, "There is no such source";
     /// Webhooks use the client, and the caller did not say to delete them with it.
     ClientInUse = "client-in-use", CONFLICT, "Webhooks use the client";
     /// The dead letter is not there.
@@ -187,7 +189,7 @@ impl Problem {
 
     /// The problem as a line of an NDJSON answer, with the number of the line that it answers (from 1) and the event's
     /// id where the line had a readable one.
-    pub(super) fn line(&self, number: u64, id: Option<&str>) -> String {
+    pub fn line(&self, number: u64, id: Option<&str>) -> String {
         let mut text = self.json(Some(number), id);
         text.push('\n');
         text
@@ -219,6 +221,7 @@ impl From<Refused> for Problem {
             Refused::UnknownOrg => Problem::new(Kind::UnknownOrg, detail),
             Refused::UnknownWebhook => Problem::new(Kind::UnknownWebhook, detail),
             Refused::UnknownClient => Problem::new(Kind::UnknownClient, detail),
+            Refused::UnknownSource => Problem::new(Kind::UnknownSource, detail),
             Refused::ClientInUse(_) => Problem::new(
                 Kind::ClientInUse,
                 format!(
@@ -287,7 +290,7 @@ impl From<NotAllowed> for Problem {
 
 impl Problem {
     /// A change of an entity of this name that was refused.
-    pub(super) fn of_change(entity: &str, refused: ChangeRefused) -> Problem {
+    pub fn of_change(entity: &str, refused: ChangeRefused) -> Problem {
         use crate::catalogue::ChangeRefused as ByRules;
         let at = |field: String, problem: Problem| Problem { field: Some(field), ..problem };
         match refused {

@@ -53,7 +53,7 @@ impl<S: AsyncWrite + Unpin> HeldBack<S> {
                     Problem::new(Kind::HeadTooLarge, too_large())
                 }
                 _ if unread.starts_with(TLS_HANDSHAKE) => {
-                    malformed("this looks like TLS; send plain HTTP/1.1: the socket is local")
+                    malformed("this looks like TLS; plain HTTP/1.1 is spoken here")
                 }
                 _ => malformed(format!("{error}; send HTTP/1.1")),
             });

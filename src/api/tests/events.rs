@@ -129,13 +129,13 @@ async fn large_bodies_wait_for_each_other_and_small_ones_do_not() {
     };
     let small = async {
         tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        f.app.budget.available_permits()
+        f.app.budget.left()
     };
     let (first, second, free) = tokio::join!(first, second, small);
     assert_eq!(free, 0, "the first holds all of it");
     first.is_problem(408, "request-timeout", None);
     second.is_problem(408, "request-timeout", None);
-    assert_eq!(f.app.budget.available_permits(), 1 << 20, "all of it is given back");
+    assert_eq!(f.app.budget.left(), 1 << 20, "all of it is given back");
 }
 
 #[tokio::test]

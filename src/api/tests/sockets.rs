@@ -14,7 +14,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Fixture;
-use crate::api::{ConnectionLimits, Settings, serve};
+use crate::api::Settings;
+use crate::serving::{ConnectionLimits, serve};
 
 /// A router on a socket.
 struct Server {

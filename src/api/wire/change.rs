@@ -5,9 +5,9 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::model::{EventId, EventType, Sequence};
 use crate::queue::{AppendedChange, AppendedEvent};
+use crate::serving::problem::Problem;
 
 const ENTITY_MAX: usize = 128;
 
@@ -116,7 +116,7 @@ impl From<AppendedChange> for ChangeOut {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::problem::Kind;
+    use crate::serving::problem::Kind;
 
     #[test]
     fn a_change_is_kept_as_it_came_in() {

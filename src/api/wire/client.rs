@@ -8,10 +8,10 @@ use super::proof::{AuthorizationOut, HeadersOut, Proof};
 use super::route::{RouteOut, read_route};
 use super::target::base_url;
 use super::webhook::description;
-use crate::api::problem::Problem;
 use crate::catalogue::{Catalogue, Profile};
 use crate::model::{Client, ClientId, Target, UnixMs};
 use crate::queue::Org;
+use crate::serving::problem::Problem;
 
 /// Reads the body of `PUT …/clients/{client}`. What is not given gets its default: a PUT replaces the whole client, its
 /// secrets included.

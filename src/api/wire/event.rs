@@ -7,8 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::model::{Event, EventId, EventType, OrgId};
+use crate::serving::problem::Problem;
 
 /// The most bytes in an attribute's name and value.
 pub(super) const ATTRIBUTE_NAME_MAX: usize = 64;
@@ -119,7 +119,7 @@ fn fresh_id() -> Result<EventId, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::problem::Kind;
+    use crate::serving::problem::Kind;
 
     #[track_caller]
     fn refused(body: &str, kind: Kind, field: &str) {

@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::Members;
 use super::event::{ATTRIBUTE_NAME_MAX, is_attribute_name};
-use crate::api::problem::Problem;
 use crate::model::{Condition, EventPattern};
+use crate::serving::problem::Problem;
 
 const EVENTS_MAX: usize = 200;
 const CONDITIONS_MAX: usize = 32;

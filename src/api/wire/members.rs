@@ -12,9 +12,9 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use crate::api::problem::{Kind, Problem};
 use crate::config::nearest::nearest;
 use crate::model::parse_duration;
+use crate::serving::problem::{Kind, Problem};
 
 /// Objects and arrays inside each other, the body's own object included. What common parsers of receivers accept.
 const DEPTH_MAX: usize = 128;

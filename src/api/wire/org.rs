@@ -5,8 +5,8 @@ use serde::Serialize;
 use super::delivery::QueuedOut;
 use super::webhook::description;
 use super::{Members, PauseOut};
-use crate::api::problem::Problem;
 use crate::model::{OrgId, OrgSettings, UnixMs};
+use crate::serving::problem::Problem;
 
 const PLAN_MAX: usize = 128;
 

@@ -1,11 +1,11 @@
 //! Profiles of products, as webhooks and clients name them. PURE.
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::catalogue::{Catalogue, Profile};
 use crate::config::nearest::nearest;
 use crate::model::Target;
 use crate::queue::Clients;
+use crate::serving::problem::Problem;
 
 /// Reads `profile`: the name, and the profile of this name.
 pub(super) fn named<'c>(

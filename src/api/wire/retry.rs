@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::model::{HumanDuration, Retry, RetryGiven, parse_duration};
+use crate::serving::problem::Problem;
 
 /// Reads `retry`. What is not given comes from `base`.
 pub(super) fn retry(members: &Members<'_>, base: &Retry) -> Result<Retry, Problem> {

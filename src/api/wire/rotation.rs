@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::Members;
 use super::proof::is_secret_of;
-use crate::api::problem::Problem;
 use crate::model::{DELAY_MAX, Secret, Signature};
+use crate::serving::problem::Problem;
 
 /// Long enough for someone to see the new secret on a working day and put it where the receiver looks.
 const KEEP_DEFAULT: Duration = Duration::from_secs(24 * 3600);

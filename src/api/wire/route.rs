@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::delivery::check_tls;
 use crate::model::{Route, Secret, Tls};
+use crate::serving::problem::Problem;
 
 /// The most PEM text of authorities, in bytes: a few chains, not a distribution's bundle.
 const CA_MAX: usize = 24 * 1024;

@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::Members;
 use super::event::attributes;
-use crate::api::problem::Problem;
 use crate::model::EventType;
+use crate::serving::problem::Problem;
 
 /// What the caller gave; all of it may be left out.
 pub(in crate::api) struct TrialIn {

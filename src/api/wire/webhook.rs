@@ -12,13 +12,13 @@ use super::retry::{RetryOut, retry};
 use super::route::{RouteOut, read_route};
 use super::target::{TargetOut, check_variables, shown, target};
 use super::{Members, matching};
-use crate::api::problem::Problem;
 use crate::catalogue::{Catalogue, Profile};
 use crate::model::{
     EventPattern, HumanDuration, PASSWORD_HEADER, PASSWORD_MAX, Route, Secret, Target, UnixMs, Webhook,
     WebhookId, check_retry_after_max, check_timeout,
 };
 use crate::queue::Clients;
+use crate::serving::problem::Problem;
 
 pub(super) const DESCRIPTION_MAX: usize = 1024;
 

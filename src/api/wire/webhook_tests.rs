@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::problem::Kind;
 use crate::api::wire::read_client;
 use crate::model::{Client, Method, TIMEOUT_MIN};
+use crate::serving::problem::Kind;
 
 fn read(body: &str) -> Result<Webhook, Problem> {
     read_webhook(

@@ -13,12 +13,12 @@ use self::names::Names;
 pub(in crate::api) use self::shown::{AuthorizationOut, HeadersOut, SignatureOut};
 use super::Members;
 use super::members::pointer_below;
-use crate::api::problem::Problem;
 use crate::catalogue::{Profile, Signing};
 use crate::delivery::sign::Key;
 use crate::model::{
     Authorization, Headers, PASSWORD_HEADER, SECRETS_MAX, Secret, Signature, SigningSecret, header_name,
 };
+use crate::serving::problem::Problem;
 
 /// The longest user name, password, token, key or header value, in bytes.
 const TEXT_MAX: usize = 2048;

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::api::problem::Kind as Refusal;
+use crate::serving::problem::Kind as Refusal;
 
 const KNOWN: &[&str] = &["password", "password_header", "authorization", "signature", "headers"];
 /// 24 bytes.

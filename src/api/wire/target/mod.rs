@@ -12,9 +12,9 @@ use url::{Position, Url};
 pub(in crate::api::wire) use offered::check_variables;
 
 use super::Members;
-use crate::api::problem::Problem;
 use crate::delivery::check_url;
 use crate::model::{ClientId, Piece, Target, URL_MAX, UrlTemplate};
+use crate::serving::problem::Problem;
 
 /// What a query's values are shown as.
 const MASK: &str = "***";

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::problem::Problem;
 use crate::catalogue::{Catalogue, Entry};
 use crate::config::nearest::nearest;
 use crate::model::{EventPattern, Target};
+use crate::serving::problem::Problem;
 
 /// Refuses a variable that one of the known types among `events` does not offer. `*` alone, and a pattern that means no
 /// known type, ask for nothing: there any variable may come as an attribute of the event.

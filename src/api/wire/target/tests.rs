@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::api::problem::Kind;
+use crate::serving::problem::Kind;
 
 const KNOWN: &[&str] = &["url", "client", "path", "base_url"];
 

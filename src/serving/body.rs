@@ -1,0 +1,146 @@
+//! Reads bodies of requests: the size and the time that they may take, and what all of them together may hold.
+//!
+//! A body that is too large is refused by its announced length, before any of it is kept. Rests up to `DISCARD_MAX` are
+//! read and dropped first, because a client that is still writing when the connection closes may never see the answer.
+
+use std::sync::Arc;
+
+use axum::body::{Body, BodyDataStream, HttpBody as _};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{HeaderMap, header};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::problem::{Kind, Problem};
+
+/// Bodies up to this size do not wait for the budget, so that a few large and slow ones never hold up the small ones.
+const SMALL: usize = 16 << 10;
+/// The most of a refused body that is read and dropped.
+const DISCARD_MAX: u64 = 16 << 20;
+/// Large bodies in progress may be done by then.
+const RETRY_OVERLOADED_S: u32 = 1;
+
+/// The length that the sender announced.
+fn announced(body: &Body) -> Option<u64> {
+    body.size_hint().exact()
+}
+
+/// The refusal of a body or line of more than `max` bytes.
+pub fn too_large(max: usize) -> Problem {
+    Problem::new(Kind::PayloadTooLarge, format!("at most {max} bytes are accepted"))
+}
+
+/// Bytes that bodies above a small size may hold together.
+pub struct Budget {
+    bytes: usize,
+    left: Arc<Semaphore>,
+}
+
+/// A body's part of a budget, given back when it is dropped.
+pub type Held = Option<OwnedSemaphorePermit>;
+
+impl Budget {
+    /// Of so many bytes.
+    pub fn new(bytes: usize) -> Budget {
+        Budget { bytes, left: Arc::new(Semaphore::new(bytes)) }
+    }
+
+    /// Reads a body of at most `max` bytes, and drops the rest of one that is refused.
+    ///
+    /// # Errors
+    /// It is too large, too slow, or broken, or there is no room for it.
+    pub async fn read(
+        &self,
+        headers: &HeaderMap,
+        body: Body,
+        max: usize,
+        deadline: Instant,
+    ) -> Result<(Bytes, Held), Problem> {
+        let announced = announced(&body);
+        if announced.is_some_and(|length| length > max as u64) {
+            discard(headers, body, deadline).await;
+            return Err(too_large(max));
+        }
+        let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(max);
+        let held = if room > SMALL { Some(self.hold(room, deadline).await?) } else { None };
+        let bytes = collect(body.into_data_stream(), max, deadline).await?;
+        Ok((bytes, held))
+    }
+
+    /// What is not held.
+    #[cfg(test)]
+    pub(crate) fn left(&self) -> usize {
+        self.left.available_permits()
+    }
+
+    async fn hold(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, Problem> {
+        let permits = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
+        let held = timeout_at(deadline, self.left.clone().acquire_many_owned(permits)).await;
+        held.ok().and_then(Result::ok).ok_or_else(|| {
+            let detail = "other large requests are still being read";
+            Problem::new(Kind::Overloaded, detail).retry_after(RETRY_OVERLOADED_S)
+        })
+    }
+}
+
+async fn collect(mut body: BodyDataStream, max: usize, deadline: Instant) -> Result<Bytes, Problem> {
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    loop {
+        let frame = match timeout_at(deadline, body.next()).await {
+            Err(_) => return Err(timed_out()),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(broken(&error)),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if first.len() + rest.len() + frame.len() > max {
+            drop((first, rest));
+            drop_rest(body, deadline).await;
+            return Err(too_large(max));
+        }
+        // Most bodies come in one piece, and stay the piece that was read from the socket.
+        match (first.is_empty(), rest.is_empty()) {
+            (true, true) => first = frame,
+            (_, true) => {
+                rest.extend_from_slice(&first);
+                rest.extend_from_slice(&frame);
+                first = Bytes::new();
+            }
+            (_, false) => rest.extend_from_slice(&frame),
+        }
+    }
+    Ok(if rest.is_empty() { first } else { rest.freeze() })
+}
+
+/// The refusal of a body that took too long.
+pub fn timed_out() -> Problem {
+    Problem::new(Kind::RequestTimeout, "the body took too long to arrive")
+}
+
+/// The sender went away, or its chunks cannot be read. The innermost error, the HTTP library's own text, says which.
+fn broken(error: &axum::Error) -> Problem {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    Problem::new(Kind::IncompleteBody, format!("the body could not be read to its end: {cause}"))
+}
+
+/// Reads and drops a refused body, unless it is very large, or the sender waits for leave to send it.
+pub async fn discard(headers: &HeaderMap, body: Body, deadline: Instant) {
+    let asks_first = headers.contains_key(header::EXPECT);
+    if !asks_first && announced(&body).is_none_or(|length| length <= DISCARD_MAX) {
+        drop_rest(body.into_data_stream(), deadline).await;
+    }
+}
+
+async fn drop_rest(mut body: BodyDataStream, deadline: Instant) {
+    let mut dropped = 0;
+    while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.next()).await {
+        dropped += frame.len() as u64;
+        if dropped > DISCARD_MAX {
+            return;
+        }
+    }
+}
