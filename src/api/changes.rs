@@ -1,7 +1,4 @@
 //! `POST /v1/orgs/{org}/changes`: a change of an entity in, the events that it fires out, once all of them are durable.
-//!
-//! Rules take time and memory that the application's data decides, within their budget: they run on threads that may
-//! block, a few at once.
 
 use std::sync::Arc;
 
@@ -9,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::value::RawValue;
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::body::JsonBody;
 use super::params::KnownOrg;
@@ -22,8 +19,6 @@ use crate::model::UnixMs;
 use crate::queue::{AppendChange, AppendedChange, Org};
 use crate::serving::problem::{Kind, Problem};
 
-/// Changes whose rules run at once: more would only take memory from each other.
-pub(super) const CHANGES_MAX: usize = 4;
 /// Others are through with their rules by then.
 const RETRY_CHANGES_S: u32 = 1;
 
@@ -67,12 +62,7 @@ async fn run_rules(
     change: ChangeIn,
     at: UnixMs,
 ) -> Result<Derived, Problem> {
-    // The org's own turn first: its other changes do not stand before those of others.
-    let turns = async {
-        let own = app.turns.of(org.number).acquire_owned().await.ok()?;
-        Some((own, app.changes.clone().acquire_owned().await.ok()?))
-    };
-    let Some(turn) = timeout(settings.body_timeout, turns).await.ok().flatten() else {
+    let Some(turn) = app.turns.take(org.number, Instant::now() + settings.body_timeout).await else {
         let detail = "the rules of other changes are still running";
         return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_CHANGES_S));
     };

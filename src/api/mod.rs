@@ -36,7 +36,6 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod trials;
-mod turns;
 mod webhooks;
 mod wire;
 
@@ -62,6 +61,7 @@ use crate::model::{OrgId, UnixMs};
 use crate::queue::{Org, Queue};
 use crate::scheduler::Scheduler;
 use crate::serving::body::{Budget, discard};
+use crate::serving::Turns;
 use crate::serving::problem::{Kind, Problem};
 
 /// Which socket a router is for.
@@ -106,10 +106,8 @@ pub struct App {
     reload: Option<Reload>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
-    /// Changes of one org take turns.
-    turns: turns::Turns,
-    /// Changes whose rules may run at once.
-    changes: Arc<Semaphore>,
+    /// For changes whose rules run.
+    turns: Turns,
     /// Bytes of bodies that may be held at once.
     budget: Budget,
     /// Bytes of lines that wait to be durable, over all streams.
@@ -132,8 +130,7 @@ impl App {
             last_error: LastError::default(),
             reload: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
-            turns: turns::Turns::default(),
-            changes: Arc::new(Semaphore::new(changes::CHANGES_MAX)),
+            turns: Turns::default(),
             budget: Budget::new(budget_bytes),
             unanswered: Arc::default(),
             unread: Arc::default(),

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use url::Url;
+
 use super::raw::{Layers, Setting, Typed};
 use super::{
     Api, CatalogueSettings, Changes, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem,
-    QueueLimits, Scheduler, Shutdown, Store, Validate, format_bytes, parse_bytes,
+    QueueLimits, Scheduler, Shutdown, Sources, Store, Validate, format_bytes, parse_bytes,
 };
 use crate::delivery::EgressPolicy;
 use crate::model::{Proxy, format_duration, parse_duration};
@@ -22,6 +24,8 @@ const TIB: u64 = 1 << 40;
 const BODY_BYTES_MAX: u64 = MIB;
 /// What is remembered of a change is one record of the store, and this many events fit it.
 const CHANGE_EVENTS_MAX: u64 = 128;
+/// What GitHub, which sends the largest, sends at most.
+const SOURCE_BYTES_MAX: u64 = 25 * MIB;
 /// A request that takes longer than this to arrive is not being sent in earnest.
 const REQUEST_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
@@ -66,6 +70,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         header_timeout: r.duration("api.header_timeout", REQUEST_TIME),
         body_timeout: r.duration("api.body_timeout", REQUEST_TIME),
     };
+    let sources = sources(r);
     let log = Log { level: r.level("log.level"), format: r.format("log.format") };
     let shutdown =
         Shutdown { grace: r.duration("shutdown.grace", Duration::ZERO..=Duration::from_secs(3600)) };
@@ -87,6 +92,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         scheduler,
         egress,
         api,
+        sources,
         log,
         shutdown,
         settings,
@@ -110,6 +116,46 @@ fn egress(r: &mut Reader<'_>) -> Egress {
         }),
         dns: r.dns("egress.dns"),
     }
+}
+
+fn sources(r: &mut Reader<'_>) -> Sources {
+    Sources {
+        listen: r.parsed("sources.listen", listen_address),
+        public_url: r.parsed("sources.public_url", public_url),
+        tls: r.both_paths("sources.tls_certificate_file", "sources.tls_key_file"),
+        max_connections: small(r.integer("sources.max_connections", 1..=1_000_000)),
+        max_body_bytes: small(r.bytes("sources.max_body_bytes", KIB..=SOURCE_BYTES_MAX)),
+        max_rate: r.integer("sources.max_rate", 1..=1_000_000),
+        header_timeout: r.duration("sources.header_timeout", REQUEST_TIME),
+    }
+}
+
+/// An address with a port. A port alone is one of the loopback interface.
+fn listen_address(text: &str) -> Result<SocketAddr, String> {
+    let port = text.strip_prefix(':').unwrap_or(text).parse::<u16>().ok();
+    let address = match port {
+        Some(port) => Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
+        None => text.parse().ok(),
+    };
+    address.filter(|address| address.port() != 0).ok_or_else(|| {
+        "must be an address and a port, for example \"127.0.0.1:7410\", or a port alone for loopback".to_owned()
+    })
+}
+
+/// What stands before `/in/…`: an http or https URL without query and fragment.
+fn public_url(text: &str) -> Result<String, String> {
+    let url = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some()
+            && url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    let url = url.ok_or_else(|| {
+        "must be an http or https URL without user, query and fragment, for example \"https://hooks.example.com\"".to_owned()
+    })?;
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// What is shown of the settings says no password.

@@ -12,7 +12,7 @@ mod sizes;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -87,6 +87,8 @@ pub struct Config {
     pub egress: Egress,
     /// Connections on the sockets.
     pub api: Api,
+    /// The listener for incoming webhooks.
+    pub sources: Sources,
     /// The log.
     pub log: Log,
     /// The end.
@@ -217,6 +219,25 @@ pub struct Api {
     pub header_timeout: Duration,
     /// How long a request's body may take.
     pub body_timeout: Duration,
+}
+
+/// `[sources]`
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// Where outside services post; `None` if nowhere.
+    pub listen: Option<SocketAddr>,
+    /// What stands before the path in the addresses that are shown, without a slash at its end.
+    pub public_url: Option<String>,
+    /// The certificate with its chain, and its key.
+    pub tls: Option<(PathBuf, PathBuf)>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// Bytes of a request's body.
+    pub max_body_bytes: usize,
+    /// Requests per second and source.
+    pub max_rate: u64,
+    /// How long a request's head may take.
+    pub header_timeout: Duration,
 }
 
 /// `[log]`

@@ -26,7 +26,7 @@ pub(crate) mod testing;
 pub use client::{Client, ClientError, ClientSettings, Made};
 pub use guard::EgressPolicy;
 pub use outcome::judge;
-pub use pem::check_tls;
+pub use pem::{check_tls, identity, provider};
 pub use request::check_url;
 pub use routes::RouteSettings;
 pub use template::{Addressed, address, at_fault};

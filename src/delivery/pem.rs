@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use crate::model::Tls;
 
 /// Which text is at fault, as a setting is called: `ca`, `certificate` or `key`.
-pub(super) type Part = &'static str;
+pub type Part = &'static str;
 
 /// Whether a connection can be made with these certificates and this key.
 ///
@@ -32,7 +32,7 @@ pub(super) fn add_authorities(roots: &mut RootCertStore, text: &[u8]) -> Result<
 }
 
 /// Who we are, if that is said.
-pub(super) fn identity(tls: &Tls) -> Result<Option<CertifiedKey>, (Part, String)> {
+pub fn identity(tls: &Tls) -> Result<Option<CertifiedKey>, (Part, String)> {
     let (chain, key) = match (&tls.certificate, &tls.key) {
         (None, None) => return Ok(None),
         (Some(_), None) => return Err(("key", "is missing; give the certificate's private key".to_owned())),
@@ -50,7 +50,7 @@ pub(super) fn identity(tls: &Tls) -> Result<Option<CertifiedKey>, (Part, String)
 }
 
 /// The provider is named, not taken from a process-wide default that another part could set.
-pub(super) fn provider() -> CryptoProvider {
+pub fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 

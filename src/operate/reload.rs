@@ -11,7 +11,7 @@ use crate::config::{Config, Inputs};
 use crate::delivery::{Client, ClientSettings};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 8] = [
+const LIVE: [&str; 12] = [
     "egress.",
     "intake.",
     "catalogue.",
@@ -19,6 +19,10 @@ const LIVE: [&str; 8] = [
     "limits.",
     "log.level",
     "api.body_timeout",
+    "sources.public_url",
+    "sources.tls_",
+    "sources.max_body_bytes",
+    "sources.max_rate",
     "shutdown.grace",
 ];
 

@@ -12,6 +12,8 @@ mod listen;
 pub mod problem;
 mod refused;
 mod stall;
+mod turns;
 
 pub use door::{Door, Peer};
 pub use listen::{ConnectionLimits, serve};
+pub use turns::{Turn, Turns};

@@ -244,7 +244,7 @@ async fn producers_may_hand_in_changes() {
 async fn rules_wait_for_each_other_but_not_for_ever() {
     let timeout = std::time::Duration::from_millis(50);
     let f = Fixture::with(Settings { body_timeout: timeout, ..settings() }).with_acme().await;
-    let others = f.app.changes.clone().acquire_many_owned(4).await.unwrap();
+    let others = f.app.turns.take_all().await.unwrap();
     let body = r#"{"entity":"shop.order","old":{"n":1}}"#;
     let busy = f.post(PATH, body).await;
     busy.is_problem(503, "overloaded", None);
