@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use super::Catalogue;
+use super::rules::Refused;
 use crate::config::nearest::nearest;
 use crate::model::{EventType, OrgId, OrgNumber, UnixMs};
 
@@ -27,7 +28,7 @@ pub struct Change<'a> {
     pub org_number: OrgNumber,
 }
 
-/// An event that a change fires.
+/// An event that a change fires, or that a request comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fired {
     /// Its type.
@@ -36,7 +37,7 @@ pub struct Fired {
     pub payload: Bytes,
 }
 
-/// What bounds the events of one change.
+/// What bounds the events of one change or request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ChangeLimits {
     /// Events.
@@ -57,22 +58,14 @@ pub enum ChangeRefused {
         /// All that have.
         known: Vec<String>,
     },
-    /// A rule forbids it.
-    Forbidden {
-        /// A JSON Pointer into the change, for example `/new/state`.
-        field: String,
-        /// The rule in words.
-        rule: String,
-    },
-    /// A rule cannot be evaluated with it: most often something is missing.
-    Failed {
-        /// A JSON Pointer into the change, as near as is known.
-        field: String,
-        /// Which rule, and what is wrong; no value of the change.
-        problem: String,
-    },
-    /// A bound of [`ChangeLimits`] was met.
-    TooCostly(String),
+    /// By the rules of the entity. Fields are JSON Pointers that begin with `/old`, `/new` or `/actor`.
+    Rules(Refused),
+}
+
+impl From<Refused> for ChangeRefused {
+    fn from(refused: Refused) -> ChangeRefused {
+        ChangeRefused::Rules(refused)
+    }
 }
 
 impl Catalogue {

@@ -14,6 +14,8 @@ use super::Fault;
 static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/data/catalogue");
 /// The file that a directory needs to be a catalogue.
 pub(super) const MAIN_FILE: &str = "catalogue.toml";
+/// The file for the rules of requests, where the main file would be too long with them.
+pub(super) const REQUESTS_FILE: &str = "requests.toml";
 /// Larger files are no catalogue's: the directory was named by mistake.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 2000;
@@ -115,6 +117,10 @@ fn read_product(directory: &Path) -> Result<Files, Unreadable> {
     let named = directory.canonicalize().map_err(|error| (directory.to_owned(), error))?;
     let mut texts = BTreeMap::new();
     read_file(&directory.join(MAIN_FILE), MAIN_FILE.to_owned(), &mut texts)?;
+    let requests = directory.join(REQUESTS_FILE);
+    if std::fs::symlink_metadata(&requests).is_ok() {
+        read_file(&requests, REQUESTS_FILE.to_owned(), &mut texts)?;
+    }
     for folder in ["schemas", "examples"] {
         let below = directory.join(folder);
         let entries = match std::fs::read_dir(&below) {

@@ -1,5 +1,5 @@
 //! What is known of products' event types: their names, what a payload of each must be like, what stands where in it,
-//! and which changes fire it. PURE but for `files`, which reads directories.
+//! and which changes and requests fire it. PURE but for `files`, which reads directories.
 //!
 //! A product's catalogue is a directory of data. Those below `data/catalogue` are compiled in; the operator may add a
 //! directory of his own. A catalogue is read whole or not at all, and a fault names file and line. A type is found by its
@@ -15,6 +15,7 @@ mod parse;
 mod pointer;
 mod product;
 pub mod profile;
+mod request;
 pub mod rules;
 mod schema;
 mod strict;
@@ -30,6 +31,7 @@ use overrides::Override;
 pub use pointer::Pointer;
 pub use product::{Example, Product};
 pub use profile::{Profile, Signing};
+pub use request::{IncomingRequest, Mapped, RequestRefused};
 pub use schema::{Schema, Violation};
 
 use crate::config::CatalogueSettings;

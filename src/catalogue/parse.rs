@@ -1,4 +1,4 @@
-//! From the text of a `catalogue.toml` to its parts, each still with its place in the text. PURE.
+//! From the text of a `catalogue.toml` (or `requests.toml`) to its parts, each still with its place in the text. PURE.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use crate::model::{EventPattern, EventType, is_variable_name};
 pub(super) type Variables = BTreeMap<Box<str>, Pointer>;
 pub(super) type Attributes = BTreeMap<Box<str>, Attribute>;
 
-/// A file as it is typed.
+/// The main file as it is typed.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Typed {
@@ -39,6 +39,8 @@ pub(super) struct Typed {
     pub(super) lets: Vec<rules::TypedLet>,
     #[serde(default)]
     pub(super) changes: BTreeMap<Spanned<String>, rules::Typed>,
+    /// What requests of sources mean, unless that stands in a file of its own.
+    pub(super) requests: Option<Spanned<rules::TypedRequests>>,
     pub(super) profile: Option<profile::Typed>,
 }
 
@@ -80,7 +82,7 @@ pub(super) struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    pub(super) fn typed(&self) -> Result<Typed, Fault> {
+    pub(super) fn typed<T: serde::de::DeserializeOwned>(&self) -> Result<T, Fault> {
         toml::from_str(self.text).map_err(|error| {
             let at = error.span().map_or(0, |span| span.start);
             self.fault(at, error.message())

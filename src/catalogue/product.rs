@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use toml::Spanned;
 
-use super::files::{Files, MAIN_FILE};
+use super::files::{Files, MAIN_FILE, REQUESTS_FILE};
 use super::overrides::Override;
 use super::parse::{Reader, Typed, TypedEvent};
 use super::rules::{Rules, Scope};
@@ -24,7 +24,7 @@ pub struct Product {
     pub title: Box<str>,
     /// Its types, in order.
     pub entries: Vec<Arc<Entry>>,
-    /// What changes of its entities fire.
+    /// What changes of its entities fire, and what requests come to.
     pub rules: Rules,
     /// What its own webhooks are like, if that is said.
     pub profile: Option<Profile>,
@@ -52,7 +52,7 @@ impl Product {
     pub(super) fn read_with(files: &Files, overrides: &[Override]) -> Result<Product, Fault> {
         let text = files.texts.get(MAIN_FILE).map(|text| &**text).unwrap_or_default();
         let reader = Reader { file: format!("{}/{MAIN_FILE}", files.directory), text };
-        let mut typed = reader.typed()?;
+        let mut typed: Typed = reader.typed()?;
         for set in overrides.iter().filter(|set| *set.product == *files.name()) {
             set.set_option(&mut typed)?;
         }
@@ -75,7 +75,7 @@ impl Product {
             entries.push(entry(&reader, files, &typed, (name, event), &shared, examples)?);
         }
         add_groups(&reader, &typed, &mut entries)?;
-        let rules = rules(&reader, &typed, &entries)?;
+        let rules = rules(&reader, files, &typed, &entries)?;
         let entries = entries.into_iter().map(Arc::new).collect();
         Ok(Product { name: name.into(), title: typed.title.into(), entries, rules, profile })
     }
@@ -236,8 +236,8 @@ fn add_groups(reader: &Reader<'_>, typed: &Typed, entries: &mut [Entry]) -> Resu
     Ok(())
 }
 
-/// The rules of its entities.
-fn rules(reader: &Reader<'_>, typed: &Typed, entries: &[Entry]) -> Result<Rules, Fault> {
+/// The rules of its entities, and those for requests.
+fn rules(reader: &Reader<'_>, files: &Files, typed: &Typed, entries: &[Entry]) -> Result<Rules, Fault> {
     let product = typed.product.get_ref();
     for name in typed.changes.keys() {
         if name.get_ref().split_once('.').is_none_or(|(first, _)| first != product) {
@@ -252,7 +252,25 @@ fn rules(reader: &Reader<'_>, typed: &Typed, entries: &[Entry]) -> Result<Rules,
     let (text, data, options) = (reader.text, &typed.data, &typed.options);
     let lets = &typed.lets;
     let scope = Scope { text, data, options, lets, known_event: &known_event, events: &events };
-    Rules::compile(&typed.changes, &scope).map_err(|fault| reader.fault(fault.at, &fault.problem))
+    let mut rules =
+        Rules::compile(&typed.changes, &scope).map_err(|fault| reader.fault(fault.at, &fault.problem))?;
+    if let Some(requests) = &typed.requests {
+        rules
+            .add_requests(requests.span().start, requests.get_ref(), &scope)
+            .map_err(|fault| reader.fault(fault.at, &fault.problem))?;
+    }
+    if let Some(text) = files.texts.get(REQUESTS_FILE) {
+        if let Some(requests) = &typed.requests {
+            return Err(
+                reader.at(requests, &format!("the rules for requests are in {REQUESTS_FILE} already"))
+            );
+        }
+        let reader = Reader { file: format!("{}/{REQUESTS_FILE}", files.directory), text };
+        rules
+            .add_requests(0, &reader.typed()?, &Scope { text, ..scope })
+            .map_err(|fault| reader.fault(fault.at, &fault.problem))?;
+    }
+    Ok(rules)
 }
 
 /// The line of a value in a JSON text, counted from 1.

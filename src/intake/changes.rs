@@ -1,43 +1,19 @@
-//! Derive: the events that a change of an entity fires, each checked and matched as if it had been handed in. PURE.
+//! Derive: the events that a change of an entity fires. PURE.
 //!
 //! What fires is up to the catalogue's rules. One event that cannot be accepted refuses the change as a whole.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
-
-use super::{Refused, Rules, SchemaViolation, accept};
+use super::Rules;
+pub use super::derive::Derived;
+use super::derive::{NotDerived, Origin, events};
 use crate::catalogue::{self, Change, ChangeLimits};
-use crate::model::{Event, EventId};
-use crate::queue::{Append, Org};
-
-/// Payload bytes of all deliveries of a change that has several events: it is one commit of the store, which is not to
-/// grow beyond what the store was measured with. One event alone may have as many as events have.
-const BYTES_MAX: usize = 4 << 20;
-
-/// What a change comes to.
-#[derive(Debug)]
-pub struct Derived {
-    /// Its events, in order.
-    pub events: Vec<Append>,
-    /// What is wrong with their payloads, where that is no reason to refuse them.
-    pub warnings: Vec<SchemaViolation>,
-}
+use crate::model::EventId;
+use crate::queue::Org;
 
 /// Why a change is refused, whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ChangeRefused {
-    /// By the rules of its entity.
-    Rules(catalogue::ChangeRefused),
-    /// Because of one of its events.
-    Event {
-        /// Why.
-        refused: Refused,
-        /// Where in the change what is wrong stands, if it stands there at all: a JSON Pointer.
-        field: Option<String>,
-    },
-}
+pub type ChangeRefused = NotDerived<catalogue::ChangeRefused>;
 
 /// The events of a change with this id.
 ///
@@ -51,122 +27,7 @@ pub fn derive(
     change: &Change<'_>,
 ) -> Result<Derived, ChangeRefused> {
     let fired = rules.catalogue.fire(change, limits).map_err(ChangeRefused::Rules)?;
-    let mut derived = Derived { events: Vec::with_capacity(fired.len()), warnings: Vec::new() };
-    let (mut bytes, several) = (0, fired.len() > 1);
-    for (index, fired) in fired.into_iter().enumerate() {
-        let payload = fired.payload.clone();
-        let event = Event {
-            id: EventId::of_change(id, index + 1),
-            id_given: false,
-            event_type: fired.event_type,
-            payload: fired.payload,
-            attributes: BTreeMap::new(),
-        };
-        let accepted = accept(rules, org, event, change.at).map_err(|refused| {
-            let field = match &refused {
-                Refused::Schema(broken) => place_in(change, &payload, &broken.violation.pointer),
-                Refused::NotEntitled(_) => None,
-            };
-            ChangeRefused::Event { refused, field }
-        })?;
-        bytes += payload.len() * accepted.append.webhooks.len().max(1);
-        if several && bytes > BYTES_MAX {
-            let what =
-                format!("the payloads of its deliveries take more than {} MiB together", BYTES_MAX >> 20);
-            return Err(ChangeRefused::Rules(catalogue::ChangeRefused::TooCostly(what)));
-        }
-        derived.events.push(accepted.append);
-        derived.warnings.extend(accepted.warning);
-    }
-    Ok(derived)
-}
-
-/// Where in the change the value stands that is at `pointer` in the payload: within a part of the change that the payload
-/// has as it is, else at the same place in one of its parts.
-fn place_in(change: &Change<'_>, payload: &[u8], pointer: &str) -> Option<String> {
-    let payload = std::str::from_utf8(payload).ok()?;
     let parts = [("/new", change.new), ("/old", change.old), ("/actor", change.actor)];
-    let steps: Vec<&str> = pointer.split('/').skip(1).collect();
-    let values = along(payload, &steps);
-    for (depth, value) in values.iter().enumerate() {
-        if let Some((name, _)) = parts.iter().find(|(_, text)| *text == Some(*value)) {
-            let rest = steps.iter().skip(depth).flat_map(|step| ["/", step]);
-            return Some(std::iter::once(*name).chain(rest).collect());
-        }
-    }
-    if values.len() <= steps.len() || steps.is_empty() {
-        return None;
-    }
-    let same = |(_, text): &&(&str, Option<&str>)| {
-        let there = text.map(|text| along(text, &steps)).unwrap_or_default();
-        there.len() == values.len() && there.last() == values.last()
-    };
-    parts.iter().find(same).map(|(name, _)| format!("{name}{pointer}"))
-}
-
-/// The value, and those inside it that the steps of a JSON Pointer lead to, as far as they are there.
-fn along<'a>(value: &'a str, steps: &[&str]) -> Vec<&'a str> {
-    let mut values = vec![value];
-    let mut here = value;
-    for step in steps {
-        let name = step.replace("~1", "/").replace("~0", "~");
-        let inside = if here.starts_with('[') {
-            let items: Vec<&RawValue> = serde_json::from_str(here).unwrap_or_default();
-            name.parse().ok().and_then(|index: usize| items.get(index).copied())
-        } else {
-            let members: HashMap<String, &RawValue> = serde_json::from_str(here).unwrap_or_default();
-            members.get(&name).copied()
-        };
-        let Some(inside) = inside else { break };
-        here = inside.get();
-        values.push(here);
-    }
-    values
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{OrgId, OrgNumber, UnixMs};
-
-    #[track_caller]
-    fn check(payload: &str, pointer: &str, expected: Option<&str>) {
-        let org: OrgId = "acme".parse().unwrap();
-        let change = Change {
-            entity: "thing",
-            old: Some(r#"{"id":1,"list":["a"]}"#),
-            new: Some(r#"{"id":2,"list":["a","b"],"a/b":{"~":3}}"#),
-            actor: None,
-            id: "c",
-            at: UnixMs(0),
-            org: &org,
-            org_number: OrgNumber(1),
-        };
-        assert_eq!(
-            place_in(&change, payload.as_bytes(), pointer).as_deref(),
-            expected,
-            "{payload} {pointer}"
-        );
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_payload_is_shown_in_the_change() {
-        let new = r#"{"id":2,"list":["a","b"],"a/b":{"~":3}}"#;
-        check(new, "", Some("/new"));
-        check(new, "/list/1", Some("/new/list/1"));
-        check(new, "/a~1b/~0", Some("/new/a~1b/~0"));
-        check(r#"{"id":1,"list":["a"]}"#, "/missing", Some("/old/missing"));
-        let wrapped = format!(r#"{{"type":"T","was":{{"id":1,"list":["a"]}},"data":{new}}}"#);
-        check(&wrapped, "/data/list/1", Some("/new/list/1"));
-        check(&wrapped, "/was/id", Some("/old/id"));
-        check(&wrapped, "/type", None);
-        check(&wrapped, "", None);
-        // As `set` leaves it: what was not set stands where it stood.
-        let set = r#"{"id":2,"list":["a","b"],"a/b":{"~":3},"done":true}"#;
-        check(set, "/list/0", Some("/new/list/0"));
-        check(set, "/id", Some("/new/id"));
-        check(set, "/done", None);
-        check(set, "/missing", None);
-        check(set, "", None);
-    }
+    let origin = Origin { org, id, attributes: &BTreeMap::new(), at: change.at, parts: &parts };
+    events(rules, &origin, fired)
 }

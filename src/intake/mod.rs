@@ -3,13 +3,16 @@
 //! the queue. Not here: reading requests (`api`), making anything durable (`queue`).
 
 pub mod changes;
+mod derive;
 pub mod left_behind;
 mod limits;
 mod matching;
+pub mod requests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+pub use derive::{Derived, NotDerived};
 pub use limits::{NotAllowed, check_client, check_entitled, check_webhook};
 
 use crate::catalogue::{Catalogue, Violation};

@@ -291,10 +291,11 @@ impl From<NotAllowed> for Problem {
 impl Problem {
     /// A change of an entity of this name that was refused.
     pub fn of_change(entity: &str, refused: ChangeRefused) -> Problem {
-        use crate::catalogue::ChangeRefused as ByRules;
+        use crate::catalogue::ChangeRefused as ByCatalogue;
+        use crate::catalogue::rules::Refused as ByRules;
         let at = |field: String, problem: Problem| Problem { field: Some(field), ..problem };
         match refused {
-            ChangeRefused::Rules(ByRules::UnknownEntity { nearest, known }) => {
+            ChangeRefused::Rules(ByCatalogue::UnknownEntity { nearest, known }) => {
                 let shown: String = entity.chars().take(64).collect();
                 let advice = nearest.map_or_else(
                     || match known.as_slice() {
@@ -306,13 +307,15 @@ impl Problem {
                 let detail = format!("there are no rules for \"{}\"; {advice}", shown.escape_debug());
                 at("/entity".to_owned(), Problem::new(Kind::UnknownEntity, detail))
             }
-            ChangeRefused::Rules(ByRules::Forbidden { field, rule }) => {
+            ChangeRefused::Rules(ByCatalogue::Rules(ByRules::Forbidden { field, rule })) => {
                 at(field, Problem::new(Kind::ChangeRefused, rule))
             }
-            ChangeRefused::Rules(ByRules::Failed { field, problem }) => {
+            ChangeRefused::Rules(ByCatalogue::Rules(ByRules::Failed { field, problem })) => {
                 at(field, Problem::new(Kind::ChangeFailed, problem))
             }
-            ChangeRefused::Rules(ByRules::TooCostly(what)) => Problem::new(Kind::ChangeTooCostly, what),
+            ChangeRefused::Rules(ByCatalogue::Rules(ByRules::TooCostly(what))) => {
+                Problem::new(Kind::ChangeTooCostly, what)
+            }
             ChangeRefused::Event { refused, field } => Problem { field, ..Problem::from(refused) },
         }
     }

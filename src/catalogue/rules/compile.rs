@@ -6,23 +6,23 @@ use std::sync::Arc;
 use cel::Env;
 use toml::Spanned;
 
+use super::about::{About, CHANGE, REQUEST};
 use super::expression::{Expression, Flaw, Path};
-use super::fire::ABOUT;
+use super::grammar::{self, Grammar};
 use super::value::{Json, Member, Node};
 use super::vocabulary::{self, TYPES};
-use super::{Entity, Place, Rule, RuleFault, Rules, Scope, Then, Typed, TypedRule, functions};
+use super::{
+    Place, Rule, RuleFault, Rules, Scope, Set, Then, Typed, TypedLet, TypedRequests, TypedRule, functions,
+};
 use crate::catalogue::Pointer;
 use crate::config::nearest::nearest;
 use cel::common::types::{CelBool, CelDouble, CelInt, CelString};
 
-/// The most rules, and the most names, of one entity.
+/// The most rules, and the most names, of one entity, or for requests.
 const MAX_RULES: usize = 64;
 
-/// What every expression can read.
-pub(super) const VARIABLES: [&str; 7] = ["old", "new", "actor", "org", "change", "data", "options"];
-
 impl Rules {
-    /// Checks everything, and makes it ready.
+    /// Checks the rules for changes, and makes them ready.
     ///
     /// # Errors
     /// The first fault.
@@ -31,24 +31,53 @@ impl Rules {
         if typed.is_empty() {
             return Ok(rules);
         }
-        let env =
-            functions::environment().map_err(|error| RuleFault { at: 0, problem: error.to_string() })?;
-        let (data, options) = (table(scope.data), table(scope.options));
+        let env = environment()?;
         for (name, typed) in typed {
-            let compiler = Compiler { scope, entity: name.get_ref() };
             if name.get_ref().is_empty() {
                 return Err(fault(name, "an entity must have a name, for example absence.event"));
             }
-            let entity = compiler.entity(name, typed, (&env, &data, &options))?;
-            rules.entities.insert(name.get_ref().as_str().into(), entity);
+            let compiler = Compiler { scope, about: &CHANGE, of: name.get_ref(), grammar: None };
+            let lets: Vec<&TypedLet> = scope.lets.iter().chain(&typed.lets).collect();
+            let set = compiler.set(name.span().start, &lets, &typed.rules, &env)?;
+            rules.entities.insert(name.get_ref().as_str().into(), set);
         }
         Ok(rules)
     }
+
+    /// Checks the rules for requests, whose place is `at`, and adds them. The names that all entities have are not theirs:
+    /// those read changes.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn add_requests(
+        &mut self,
+        at: usize,
+        typed: &TypedRequests,
+        scope: &Scope<'_>,
+    ) -> Result<(), RuleFault> {
+        let commands = typed.commands.iter().map(|command| command.get_ref().as_str());
+        let grammar = Grammar::new(commands).map_err(|(index, problem)| {
+            let at = typed.commands.get(index).map_or(at, |command| command.span().start);
+            RuleFault { at, problem }
+        })?;
+        let grammar = Some(grammar).filter(|_| !typed.commands.is_empty());
+        let compiler = Compiler { scope, about: &REQUEST, of: "requests", grammar };
+        let lets: Vec<&TypedLet> = typed.lets.iter().collect();
+        self.requests = Some(compiler.set(at, &lets, &typed.rules, &environment()?)?);
+        Ok(())
+    }
+}
+
+fn environment() -> Result<Arc<Env>, RuleFault> {
+    functions::environment().map_err(|error| RuleFault { at: 0, problem: error.to_string() })
 }
 
 struct Compiler<'a> {
     scope: &'a Scope<'a>,
-    entity: &'a str,
+    about: &'static About,
+    /// Whose rules they are, for people.
+    of: &'a str,
+    grammar: Option<Grammar>,
 }
 
 fn fault<T>(at: &Spanned<T>, problem: impl Into<String>) -> RuleFault {
@@ -56,28 +85,31 @@ fn fault<T>(at: &Spanned<T>, problem: impl Into<String>) -> RuleFault {
 }
 
 impl Compiler<'_> {
-    fn entity(
+    fn set(
         &self,
-        name: &Spanned<String>,
-        typed: &Typed,
-        (env, data, options): (&Arc<Env>, &Json, &Json),
-    ) -> Result<Entity, RuleFault> {
-        let too_many = |what| fault(name, format!("an entity must have at most {MAX_RULES} {what}"));
-        if typed.rules.is_empty() {
-            return Err(fault(name, "an entity must have a rule"));
+        at: usize,
+        typed_lets: &[&TypedLet],
+        typed_rules: &[Spanned<TypedRule>],
+        env: &Arc<Env>,
+    ) -> Result<Set, RuleFault> {
+        let whose = if self.about.is_answered { "requests" } else { "an entity" };
+        let fault = |problem| Err(RuleFault { at, problem });
+        if typed_rules.is_empty() {
+            return fault(format!("{whose} must have a rule"));
         }
-        if typed.rules.len() > MAX_RULES {
-            return Err(too_many("rules"));
+        if typed_rules.len() > MAX_RULES {
+            return fault(format!("{whose} must have at most {MAX_RULES} rules"));
         }
-        if self.scope.lets.len() + typed.lets.len() > MAX_RULES {
-            return Err(too_many("names (let)"));
+        if typed_lets.len() > MAX_RULES {
+            return fault(format!("{whose} must have at most {MAX_RULES} names (let)"));
         }
-        let mut variables: BTreeSet<Box<str>> = VARIABLES.into_iter().map(Box::from).collect();
-        let mut lets = Vec::with_capacity(self.scope.lets.len() + typed.lets.len());
-        for named in self.scope.lets.iter().chain(&typed.lets) {
+        let mut variables: BTreeSet<Box<str>> = self.about.variables().map(Box::from).collect();
+        variables.extend(self.grammar.as_ref().map(|_| Box::from(grammar::VARIABLE)));
+        let mut lets = Vec::with_capacity(typed_lets.len());
+        for named in typed_lets {
             Self::check_name(&named.name, &variables)?;
             let value = self.expression(&named.value, &variables)?;
-            let what = format!("{} of {}", named.name.get_ref(), self.entity);
+            let what = format!("{} of {}", named.name.get_ref(), self.of);
             let line = self.line(named.value.span().start);
             lets.push((
                 named.name.get_ref().as_str().into(),
@@ -86,15 +118,22 @@ impl Compiler<'_> {
             ));
             variables.insert(named.name.get_ref().as_str().into());
         }
-        let mut rules = Vec::with_capacity(typed.rules.len());
-        for (index, rule) in typed.rules.iter().enumerate() {
+        let mut rules = Vec::with_capacity(typed_rules.len());
+        for (index, rule) in typed_rules.iter().enumerate() {
             rules.push(self.rule(index + 1, rule, &variables)?);
         }
         let expressions =
             lets.iter().map(|(_, _, value)| value).chain(rules.iter().flat_map(Rule::expressions));
         let patterns = expressions.flat_map(|expression| expression.patterns().clone()).collect();
-        let (env, data, options) = (Arc::clone(env), data.clone(), options.clone());
-        Ok(Entity { env, data, options, patterns, lets, rules })
+        Ok(Set {
+            env: Arc::clone(env),
+            data: table(self.scope.data),
+            options: table(self.scope.options),
+            patterns,
+            grammar: self.grammar.clone(),
+            lets,
+            rules,
+        })
     }
 
     fn check_name(name: &Spanned<String>, taken: &BTreeSet<Box<str>>) -> Result<(), RuleFault> {
@@ -123,26 +162,51 @@ impl Compiler<'_> {
         let when =
             rule.when.as_ref().ok_or_else(|| fault(typed, "a rule must have `when`, its condition"))?;
         let condition = self.expression(when, variables)?;
+        let answer = rule.answer.as_ref().map(|answer| self.answer(answer, rule, variables)).transpose()?;
+        if let (Some(field), None) = (&rule.field, &rule.refuse) {
+            return Err(fault(field, "`field` is for rules with `refuse` only"));
+        }
         let (then, what) = match (&rule.event, &rule.payload, &rule.refuse) {
             (Some(event), Some(payload), None) => {
-                if let Some(field) = &rule.field {
-                    return Err(fault(field, "`field` is for rules with `refuse` only"));
-                }
                 let event_type = self.event_type(event)?;
                 let payload = self.expression(payload, variables)?;
                 let what = event_type.to_string();
                 (Then::Fire { event_type, payload }, what)
             }
-            (None, None, Some(refuse)) => (Self::refusal(refuse, rule.field.as_ref())?, "refuses".to_owned()),
+            (None, None, Some(refuse)) => (self.refusal(refuse, rule.field.as_ref())?, "refuses".to_owned()),
+            (None, None, None) if answer.is_some() => (Then::Answer, "answers".to_owned()),
             (Some(event), None, None) => return Err(fault(event, "a rule with `event` must have `payload`")),
             (None, Some(payload), None) => {
                 return Err(fault(payload, "a rule with `payload` must have `event`"));
             }
+            _ if self.about.is_answered => {
+                let what = "a rule must have either `event` and `payload` or `refuse`, or only `answer`";
+                return Err(fault(typed, what));
+            }
             _ => return Err(fault(typed, "a rule must have either `event` and `payload` or `refuse`")),
         };
         let line = self.line(when.span().start);
-        let place = Place(format!("rule {number} of {} ({what}, line {line})", self.entity).into());
-        Ok(Rule { place, when: condition, then })
+        let place = Place(format!("rule {number} of {} ({what}, line {line})", self.of).into());
+        Ok(Rule { place, when: condition, then, answer })
+    }
+
+    /// What a rule tells whoever asked.
+    fn answer(
+        &self,
+        answer: &Spanned<String>,
+        rule: &TypedRule,
+        variables: &BTreeSet<Box<str>>,
+    ) -> Result<Expression, RuleFault> {
+        if !self.about.is_answered {
+            return Err(fault(answer, "`answer` is for rules of requests only: nobody asked here"));
+        }
+        if rule.refuse.is_some() {
+            return Err(fault(
+                answer,
+                "`answer` is for rules that take a request: `refuse` is a text itself",
+            ));
+        }
+        self.expression(answer, variables)
     }
 
     fn event_type(&self, name: &Spanned<String>) -> Result<crate::model::EventType, RuleFault> {
@@ -153,15 +217,16 @@ impl Compiler<'_> {
         })
     }
 
-    fn refusal(rule: &Spanned<String>, field: Option<&Spanned<String>>) -> Result<Then, RuleFault> {
+    fn refusal(&self, rule: &Spanned<String>, field: Option<&Spanned<String>>) -> Result<Then, RuleFault> {
         if rule.get_ref().trim().is_empty() {
             return Err(fault(rule, "`refuse` must say what is wrong and what would be right"));
         }
         let pointer = field.map_or("", |field| field.get_ref());
         if let Some(field) = field {
             let root = pointer.split('/').nth(1).unwrap_or_default();
-            if pointer.parse::<Pointer>().is_err() || !["old", "new", "actor"].contains(&root) {
-                return Err(fault(field, "`field` must be a JSON Pointer below /old, /new or /actor"));
+            if pointer.parse::<Pointer>().is_err() || !self.about.given.contains(&root) {
+                let fields = self.about.fields;
+                return Err(fault(field, format!("`field` must be a JSON Pointer below {fields}")));
             }
         }
         Ok(Then::Refuse { rule: rule.get_ref().as_str().into(), field: pointer.into() })
@@ -180,14 +245,15 @@ impl Compiler<'_> {
         Ok(expression)
     }
 
-    /// What is looked up in the catalogue's own tables must be there: no change can mend it.
+    /// What is looked up in the catalogue's own tables must be there: nothing that comes can mend it.
     fn check_path(&self, path: &Path) -> Result<(), String> {
         let mut table = match &*path.root {
             "data" => self.scope.data,
             "options" => self.scope.options,
-            "change" => {
-                let first = path.members.first().map_or("", |first| first);
-                return if ABOUT.contains(&first) { Ok(()) } else { Err(no_member("change", first, ABOUT)) };
+            root if root == self.about.name => {
+                let (first, known) = (path.members.first().map_or("", |first| first), self.about.members);
+                let is_known = known.contains(&first);
+                return if is_known { Ok(()) } else { Err(no_member(root, first, known.iter().copied())) };
             }
             _ => return Ok(()),
         };
@@ -225,9 +291,9 @@ impl Rule {
     fn expressions(&self) -> impl Iterator<Item = &Expression> {
         let payload = match &self.then {
             Then::Fire { payload, .. } => Some(payload),
-            Then::Refuse { .. } => None,
+            Then::Refuse { .. } | Then::Answer => None,
         };
-        std::iter::once(&self.when).chain(payload)
+        std::iter::once(&self.when).chain(payload).chain(&self.answer)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, operators};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue, operators};
 use cel::common::value::CowVal;
 use cel::parser::PrattParser;
 use cel::{Context, ExecutionError, Value};
 
+use super::grammar;
 use super::pattern::Patterns;
 use super::rewrite::{self, parts};
 use super::vocabulary::{self, MACROS, TYPES};
@@ -31,7 +32,7 @@ pub(super) struct Expression {
     ast: IdedExpr,
     /// Every name and text that the expression itself has: what an error may repeat.
     names: BTreeSet<Box<str>>,
-    /// What it looks up in the change, in the order of its text.
+    /// What it looks up in variables, in the order of its text.
     paths: Vec<Path>,
     /// Steps of one evaluation, loops aside.
     steps: u64,
@@ -191,6 +192,7 @@ impl<'a> Checker<'a> {
             Expr::Call(call) => {
                 vocabulary::check(call, &mut self.patterns)
                     .map_err(|(name, problem)| self.flaw(&name, problem))?;
+                self.needs_grammar(call)?;
                 if let Some(target) = &call.target
                     && !vocabulary::is_namespace(target)
                 {
@@ -216,6 +218,16 @@ impl<'a> Checker<'a> {
 
     fn unknown_message(&self, name: &str) -> Flaw {
         self.flaw(name, format!("there is no message {name}: an object is {{'name': value}}"))
+    }
+
+    /// What is a command, a grammar must say.
+    fn needs_grammar(&self, call: &CallExpr) -> Result<(), Flaw> {
+        if call.func_name != "command" || self.variables.contains(grammar::VARIABLE) {
+            return Ok(());
+        }
+        let problem =
+            "command is for rules of requests, and needs their `commands`: [\"/track [task] in [project]\"]";
+        Err(self.flaw("command", problem.to_owned()))
     }
 
     fn member_name(&self, key: &IdedExpr) -> Result<(), Flaw> {

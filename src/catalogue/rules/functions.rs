@@ -4,13 +4,14 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use cel::common::types::{CelBool, CelBytes, CelInt, CelList, CelOptional, CelString, DYN_TYPE};
+use cel::common::types::{CelBool, CelBytes, CelInt, CelList, CelNull, CelOptional, CelString, DYN_TYPE};
 use cel::common::value::{CowVal, Val};
 use cel::{DeclarationError, Env, ExecutionError};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::equality::same;
+use super::grammar::{Grammar, Meant};
 use super::json;
 use super::meter::{Meter, Purse, TEXT_STEP, text_steps};
 use super::pattern::Pattern;
@@ -34,6 +35,7 @@ pub(super) const INDEX: &str = "@index";
 pub(super) const SET: &str = "@set";
 pub(super) const FORMAT_TIME: &str = "@format_time";
 pub(super) const MATCHES: &str = "@matches";
+pub(super) const COMMAND: &str = "@command";
 
 /// The standard functions and ours.
 pub(super) fn environment() -> Result<Arc<Env>, DeclarationError> {
@@ -50,6 +52,7 @@ pub(super) fn environment() -> Result<Arc<Env>, DeclarationError> {
     env.add_overload(SET, SET, any(4), set)?;
     env.add_overload(FORMAT_TIME, FORMAT_TIME, any(3), format_time)?;
     env.add_overload(MATCHES, MATCHES, any(3), matches)?;
+    env.add_overload(COMMAND, COMMAND, any(3), command)?;
     Ok(Arc::new(env))
 }
 
@@ -326,4 +329,21 @@ fn matches<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
     };
     meter(&purse)?.charge(text_steps(subject).saturating_mul(pattern.steps()))?;
     Ok(CowVal::owned(CelBool::from(pattern.is_match(subject))))
+}
+
+/// `(meter, text, grammar)`: the command that the text is, with its parts; null if it is none.
+fn command<'b, 'v>(args: Args<'b, 'v>) -> Answer<'b, 'v> {
+    let [purse, value, grammar] = take(args)?;
+    let (Some(said), Some(grammar)) = (text(&value), grammar.downcast_ref::<Grammar>()) else {
+        return Err(wrong("command", &[&*value]));
+    };
+    meter(&purse)?.charge(grammar.steps(said))?;
+    let Some(Meant { name, usage, parts }) = grammar.read(said) else {
+        return Ok(CowVal::owned(CelNull));
+    };
+    let member = |(name, value): (&str, Json)| Member { name: CelString::from(name.to_owned()), value };
+    let parts = parts.into_iter().map(|(name, part)| member((name, Json::text(part)))).collect();
+    let parts = Json::Node(Node::object(parts, None));
+    let members = [("name", Json::text(name)), ("usage", Json::text(usage)), ("parts", parts)];
+    computed(Node::object(members.into_iter().map(member).collect(), None))
 }

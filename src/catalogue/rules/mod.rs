@@ -1,13 +1,16 @@
-//! Rules: what a change of an entity fires, with conditions and payloads in CEL. PURE.
+//! Rules: what a change of an entity fires, and what a request of a source comes to, with conditions, payloads and answers
+//! in CEL. PURE.
 //!
 //! Everything that can be checked is checked when a catalogue is loaded; afterwards rules are shared and never change.
-//! What a change brings along is hostile: it can use up its budget, and nothing else. No error repeats a value of it.
+//! What a change or request brings along is hostile: it can use up its budget, and nothing else. No error repeats a value of it.
 
+mod about;
 mod compile;
 mod equality;
 mod expression;
 mod fire;
 mod functions;
+mod grammar;
 mod json;
 mod meter;
 mod pattern;
@@ -24,7 +27,9 @@ use cel::Env;
 use serde::Deserialize;
 use toml::Spanned;
 
+use self::about::About;
 use self::expression::Expression;
+use self::grammar::Grammar;
 use self::pattern::Patterns;
 use self::value::Json;
 use crate::model::EventType;
@@ -38,7 +43,19 @@ pub struct Typed {
     rules: Vec<Spanned<TypedRule>>,
 }
 
-/// A value that has a name in all rules of an entity, or of a catalogue.
+/// The rules for requests as they are typed: `[requests]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TypedRequests {
+    /// What people may type, for `command`.
+    #[serde(default)]
+    commands: Vec<Spanned<String>>,
+    #[serde(rename = "let", default)]
+    lets: Vec<TypedLet>,
+    rules: Vec<Spanned<TypedRule>>,
+}
+
+/// A value that has a name in all rules of an entity, of requests, or of a catalogue.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TypedLet {
@@ -54,6 +71,7 @@ struct TypedRule {
     payload: Option<Spanned<String>>,
     refuse: Option<Spanned<String>>,
     field: Option<Spanned<String>>,
+    answer: Option<Spanned<String>>,
 }
 
 /// What is wrong with rules, and where.
@@ -81,18 +99,50 @@ pub struct Scope<'a> {
     pub events: &'a [&'a str],
 }
 
-/// The rules of a catalogue, by entity.
+/// The rules of a catalogue, by entity, and those for requests.
 #[derive(Debug, Default)]
 pub struct Rules {
-    entities: BTreeMap<Box<str>, Entity>,
+    entities: BTreeMap<Box<str>, Set>,
+    requests: Option<Set>,
 }
 
-/// The rules of one entity.
-struct Entity {
+/// Why rules come to nothing at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// A rule forbids it.
+    Forbidden {
+        /// A JSON Pointer into what came, for example `/new/state` or `/body/state`.
+        field: String,
+        /// The rule in words.
+        rule: String,
+    },
+    /// A rule cannot be evaluated with it: most often something is missing.
+    Failed {
+        /// A JSON Pointer into what came, as near as is known.
+        field: String,
+        /// Which rule, and what is wrong; no value of what came.
+        problem: String,
+    },
+    /// A bound of [`crate::catalogue::ChangeLimits`] was met.
+    TooCostly(String),
+}
+
+/// Makes refusals that are worded after what the rules are about.
+struct Fail<'a>(&'a About);
+
+impl Fail<'_> {
+    fn too_costly(&self, what: &str) -> Refused {
+        Refused::TooCostly(format!("{what} takes more steps than a {} may cost", self.0.name))
+    }
+}
+
+/// Rules that are applied together: those of one entity, or those for requests.
+struct Set {
     env: Arc<Env>,
     data: Json,
     options: Json,
     patterns: Patterns,
+    grammar: Option<Grammar>,
     lets: Vec<(Box<str>, Place, Expression)>,
     rules: Vec<Rule>,
 }
@@ -102,13 +152,23 @@ struct Rule {
     place: Place,
     when: Expression,
     then: Then,
+    /// A text for whoever asked.
+    answer: Option<Expression>,
 }
 
 /// What a rule does if its condition holds.
 #[derive(Debug)]
 enum Then {
-    Fire { event_type: EventType, payload: Expression },
-    Refuse { rule: Box<str>, field: Box<str> },
+    Fire {
+        event_type: EventType,
+        payload: Expression,
+    },
+    Refuse {
+        rule: Box<str>,
+        field: Box<str>,
+    },
+    /// Nothing but to answer.
+    Answer,
 }
 
 /// Which rule or name it is, for people: `rule 2 of absence.event (absence.event.updated, line 31)`.
@@ -126,14 +186,17 @@ impl Rules {
     pub fn has(&self, entity: &str) -> bool {
         self.entities.contains_key(entity)
     }
+
+    /// Whether there are rules for requests.
+    #[must_use]
+    pub fn has_requests(&self) -> bool {
+        self.requests.is_some()
+    }
 }
 
-impl std::fmt::Debug for Entity {
+impl std::fmt::Debug for Set {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("Entity")
-            .field("lets", &self.lets)
-            .field("rules", &self.rules)
-            .finish_non_exhaustive()
+        out.debug_struct("Set").field("lets", &self.lets).field("rules", &self.rules).finish_non_exhaustive()
     }
 }
 

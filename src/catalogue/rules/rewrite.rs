@@ -8,7 +8,10 @@ use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, ListExpr, LiteralVal
 use cel::common::types::CelString;
 
 use super::expression::{literal, makes_no_text};
-use super::functions::{ADD, CONTAINS, EACH, EQUAL, FORMAT_TIME, INDEX, LIST, MATCHES, OBJECT, PAY, SET};
+use super::functions::{
+    ADD, COMMAND, CONTAINS, EACH, EQUAL, FORMAT_TIME, INDEX, LIST, MATCHES, OBJECT, PAY, SET,
+};
+use super::grammar;
 use super::meter::NODES_STEP;
 use super::pattern::Pattern;
 use super::vocabulary::is_namespace;
@@ -113,6 +116,11 @@ fn call(expr: &mut IdedExpr) {
         return;
     }
     match call.func_name.as_str() {
+        "command" if call.target.is_none() => {
+            call.args.iter_mut().for_each(rewrite);
+            call.args.push(node(Expr::Ident(grammar::VARIABLE.to_owned())));
+            *expr = charged(COMMAND, std::mem::take(&mut call.args));
+        }
         operators::CONDITIONAL
         | operators::LOGICAL_AND
         | operators::LOGICAL_OR

@@ -2,8 +2,8 @@
 
 use cel::ExecutionError;
 
+use super::about::Given;
 use super::expression::{Expression, Path};
-use super::fire::Given;
 use super::value::{Json, Shape};
 
 /// What is wrong.
@@ -51,8 +51,8 @@ fn sign(function: &str) -> &str {
     }
 }
 
-/// Where in the change it is, as near as is known: the first of the expression's lookups that leads nowhere, else the
-/// one part of the change that it reads, else the change.
+/// Where in what came it is, as near as is known: the first of the expression's lookups that leads nowhere, else the
+/// one part of it that it reads, else the whole.
 pub(super) fn field(error: &ExecutionError, expression: &Expression, given: &Given) -> String {
     let missing = match error {
         ExecutionError::NoSuchKey(name) => Some(name.as_str()),
@@ -69,10 +69,10 @@ pub(super) fn field(error: &ExecutionError, expression: &Expression, given: &Giv
     }
 }
 
-/// The one part of the change that an expression reads, else the change.
+/// The one part of what came that an expression reads, else the whole.
 pub(super) fn part(expression: &Expression, given: &Given) -> String {
     let mut roots =
-        expression.paths().iter().map(|path| &*path.root).filter(|root| root_of(root, given).is_some());
+        expression.paths().iter().map(|path| &*path.root).filter(|root| given.get(root).is_some());
     let first = roots.next();
     match first {
         Some(root) if roots.all(|other| other == root) => format!("/{root}"),
@@ -80,18 +80,9 @@ pub(super) fn part(expression: &Expression, given: &Given) -> String {
     }
 }
 
-fn root_of<'g>(root: &str, given: &'g Given) -> Option<&'g Json> {
-    match root {
-        "old" => Some(&given.old),
-        "new" => Some(&given.new),
-        "actor" => Some(&given.actor),
-        _ => None,
-    }
-}
-
 /// The member at which a lookup breaks off, and its place.
 fn broken<'p>(path: &'p Path, given: &Given) -> Option<(&'p str, String)> {
-    let mut at = root_of(&path.root, given)?;
+    let mut at = given.get(&path.root)?;
     let mut pointer = format!("/{}", path.root);
     for name in &path.members {
         let inside = match at {

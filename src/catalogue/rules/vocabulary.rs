@@ -15,9 +15,10 @@ pub(super) const TYPES: [&str; 11] =
 pub(super) const MACROS: [&str; 7] = ["has", "all", "exists", "exists_one", "existsOne", "map", "filter"];
 
 /// Called as `name(…)`, with how many arguments.
-const GLOBAL: [(&str, usize); 14] = [
+const GLOBAL: [(&str, usize); 15] = [
     ("bool", 1),
     ("bytes", 1),
+    ("command", 1),
     ("double", 1),
     ("dyn", 1),
     ("format_time", 2),

@@ -10,6 +10,7 @@ mod trackingtime;
 use serde_json::{Value, json};
 
 use super::files::MAIN_FILE;
+use super::rules::Refused;
 use super::{Catalogue, Change, ChangeLimits, ChangeRefused, Fired, shipped_files};
 use crate::model::{OrgNumber, UnixMs};
 
@@ -108,7 +109,9 @@ impl Case {
             org_number: OrgNumber(7),
         };
         match (&self.comes, catalogue.fire(&change, &LIMITS)) {
-            (Comes::Refused(expected), Err(ChangeRefused::Forbidden { field, .. })) if field == *expected => {
+            (Comes::Refused(expected), Err(ChangeRefused::Rules(Refused::Forbidden { field, .. })))
+                if field == *expected =>
+            {
                 Ok(())
             }
             (Comes::Events(expected), Ok(events)) => {

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Case, LIMITS, example, fires, play, with, without};
+use crate::catalogue::rules::Refused;
 use crate::catalogue::{Catalogue, Change, ChangeRefused};
 use crate::model::{OrgNumber, UnixMs};
 
@@ -132,7 +133,7 @@ fn the_bytes_of_an_event_stay_as_they_are() {
     let change = Change { old: Some(r#"{"id":"1","attendees":[]}"#), ..change };
     let refused = Catalogue::shipped().fire(&change, &LIMITS).unwrap_err();
     assert!(
-        matches!(&refused, ChangeRefused::Failed { field, .. } if field.starts_with("/old")),
+        matches!(&refused, ChangeRefused::Rules(Refused::Failed { field, .. }) if field.starts_with("/old")),
         "{refused:?}"
     );
 }

@@ -5,6 +5,7 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
+use postrider::catalogue::rules::Refused;
 use postrider::catalogue::{Catalogue, Change, ChangeLimits, ChangeRefused, Files, Fired};
 use postrider::model::{OrgId, OrgNumber, UnixMs};
 
@@ -114,7 +115,7 @@ fn sound(fired: &Result<Vec<Fired>, ChangeRefused>) {
                     .expect("a payload is JSON");
             }
         }
-        Err(ChangeRefused::Failed { field, problem }) => {
+        Err(ChangeRefused::Rules(Refused::Failed { field, problem })) => {
             assert!(
                 !problem.is_empty() && (field.is_empty() || field.starts_with('/')),
                 "{field}: {problem}"

@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{LIMITS, fire, fire_within, rule};
-use crate::catalogue::{ChangeLimits, ChangeRefused};
+use crate::catalogue::ChangeLimits;
+use crate::catalogue::rules::Refused;
 
 fn too_costly(when: &str, new: &str) -> String {
     let started = Instant::now();
@@ -11,7 +12,7 @@ fn too_costly(when: &str, new: &str) -> String {
     let took = started.elapsed();
     assert!(took < Duration::from_secs(20), "{when}: {took:?}");
     match fired {
-        Err(ChangeRefused::TooCostly(what)) => what,
+        Err(Refused::TooCostly(what)) => what,
         other => panic!("{when}: {other:?}"),
     }
 }
@@ -109,7 +110,7 @@ fn what_grows_by_itself_has_an_end() {
         let rules = super::compile(&lets(start, step)).unwrap();
         let started = Instant::now();
         let fired = fire(&rules, "null", r#"{"x":1}"#);
-        assert!(matches!(fired, Err(ChangeRefused::TooCostly(_))), "{step}: {fired:?}");
+        assert!(matches!(fired, Err(Refused::TooCostly(_))), "{step}: {fired:?}");
         assert!(started.elapsed() < Duration::from_secs(20), "{step}");
     }
 }
@@ -120,10 +121,7 @@ fn a_change_itself_is_paid_for() {
     let limits = ChangeLimits { max_cost: 1000, ..LIMITS };
     assert_eq!(fire_within(&rules, "null", &list(900), &limits).map(|fired| fired.len()), Ok(1));
     let refused = fire_within(&rules, "null", &list(1100), &limits).unwrap_err();
-    assert_eq!(
-        refused,
-        ChangeRefused::TooCostly("reading it takes more steps than a change may cost".to_owned())
-    );
+    assert_eq!(refused, Refused::TooCostly("reading it takes more steps than a change may cost".to_owned()));
 }
 
 #[test]
@@ -131,7 +129,7 @@ fn events_and_their_payloads_have_an_end() {
     let one = "{ when = 'true', event = 'p.x', payload = 'new' },";
     let rules = |count| super::compile(&format!("[changes.e]\nrules = [{}]", one.repeat(count))).unwrap();
     assert_eq!(fire(&rules(8), "null", "1").map(|fired| fired.len()), Ok(8));
-    let refused = ChangeRefused::TooCostly("a change may fire at most 8 events".to_owned());
+    let refused = Refused::TooCostly("a change may fire at most 8 events".to_owned());
     assert_eq!(fire(&rules(9), "null", "1"), Err(refused));
     let limits = ChangeLimits { max_payload_bytes: 10, ..LIMITS };
     for (payload, new, fits) in [

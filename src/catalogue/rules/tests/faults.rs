@@ -1,7 +1,7 @@
 //! What is refused when rules are loaded, and why a change fails.
 
 use super::{compile, failure, fire, rule, value};
-use crate::catalogue::ChangeRefused;
+use crate::catalogue::rules::Refused;
 
 #[test]
 fn a_faulty_catalogue_is_refused_where_the_fault_is() {
@@ -172,11 +172,11 @@ fn names_cannot_nest_values_without_end() {
         "[changes.e]\nlet = [{{ name = 'a0', value = '1' }}, {}]\nrules = [{{ when = 'a59.hasValue()', refuse = 'x' }}]",
         lets.concat()
     );
-    let Err(ChangeRefused::Failed { problem, .. }) = fire(&compile(&text).unwrap(), "null", "1") else {
+    let Err(Refused::Failed { problem, .. }) = fire(&compile(&text).unwrap(), "null", "1") else {
         panic!("taken")
     };
     assert!(problem.contains("optionals are nested too deep"), "{problem}");
-    let Err(ChangeRefused::Failed { problem, .. }) = fire(&deeper(60), "null", &new) else { panic!("taken") };
+    let Err(Refused::Failed { problem, .. }) = fire(&deeper(60), "null", &new) else { panic!("taken") };
     assert!(problem.contains("nested at most 256 deep"), "{problem}");
 }
 
@@ -184,7 +184,7 @@ fn names_cannot_nest_values_without_end() {
 fn what_is_no_json_is_refused_with_its_place() {
     let rules = rule("true", "new");
     let refused = |old, new| match fire(&rules, old, new) {
-        Err(ChangeRefused::Failed { field, problem }) => (field, problem),
+        Err(Refused::Failed { field, problem }) => (field, problem),
         other => panic!("{other:?}"),
     };
     let deep = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
