@@ -96,7 +96,7 @@ async fn collect(mut body: BodyDataStream, max: usize, deadline: Instant) -> Res
         };
         if first.len() + rest.len() + frame.len() > max {
             drop((first, rest));
-            drop_rest(body, deadline).await;
+            drop_rest(body, deadline, DISCARD_MAX).await;
             return Err(too_large(max));
         }
         // Most bodies come in one piece, and stay the piece that was read from the socket.
@@ -129,17 +129,22 @@ fn broken(error: &axum::Error) -> Problem {
 
 /// Reads and drops a refused body, unless it is very large, or the sender waits for leave to send it.
 pub async fn discard(headers: &HeaderMap, body: Body, deadline: Instant) {
+    discard_up_to(headers, body, deadline, DISCARD_MAX).await;
+}
+
+/// The same with a limit of one's own, in bytes.
+pub async fn discard_up_to(headers: &HeaderMap, body: Body, deadline: Instant, max: u64) {
     let asks_first = headers.contains_key(header::EXPECT);
-    if !asks_first && announced(&body).is_none_or(|length| length <= DISCARD_MAX) {
-        drop_rest(body.into_data_stream(), deadline).await;
+    if !asks_first && announced(&body).is_none_or(|length| length <= max) {
+        drop_rest(body.into_data_stream(), deadline, max).await;
     }
 }
 
-async fn drop_rest(mut body: BodyDataStream, deadline: Instant) {
+async fn drop_rest(mut body: BodyDataStream, deadline: Instant, max: u64) {
     let mut dropped = 0;
     while let Ok(Some(Ok(frame))) = timeout_at(deadline, body.next()).await {
         dropped += frame.len() as u64;
-        if dropped > DISCARD_MAX {
+        if dropped > max {
             return;
         }
     }

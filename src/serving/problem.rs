@@ -5,6 +5,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::intake::changes::ChangeRefused;
+use crate::intake::requests::RequestRefused;
 use crate::intake::{self, NotAllowed, NotEntitled};
 use crate::queue::Refused;
 
@@ -55,6 +56,18 @@ kinds! {
     ChangeFailed = "change-failed", UNPROCESSABLE_ENTITY, "A rule cannot be evaluated with the change";
     /// The change would take or make more than one may.
     ChangeTooCostly = "change-too-costly", UNPROCESSABLE_ENTITY, "The change is beyond the limits of changes";
+    /// A request of a source does not prove where it comes from.
+    NotVerified = "not-verified", UNAUTHORIZED, "The request does not prove where it comes from";
+    /// A source has had more requests than it may.
+    TooManyRequests = "too-many-requests", TOO_MANY_REQUESTS, "Too many requests come to this address";
+    /// The body of a request of a source is not what its kind sends.
+    MalformedBody = "malformed-body", BAD_REQUEST, "The body cannot be read";
+    /// A rule forbids what a request of a source asks for.
+    RequestRefused = "request-refused", UNPROCESSABLE_ENTITY, "A rule forbids the request";
+    /// A rule cannot be evaluated with a request of a source.
+    RequestFailed = "request-failed", UNPROCESSABLE_ENTITY, "A rule cannot be evaluated with the request";
+    /// A request of a source would take or make more than one may.
+    RequestTooCostly = "request-too-costly", UNPROCESSABLE_ENTITY, "The request is beyond the limits of rules";
     /// A member or parameter that does not exist.
     UnknownField = "unknown-field", UNPROCESSABLE_ENTITY, "There is no such field";
     /// The path is none of ours.
@@ -213,6 +226,8 @@ const RETRY_QUEUE_FULL_S: u32 = 5;
 const RETRY_STORAGE_S: u32 = 5;
 /// Room on the disk comes from deliveries that drain, or from an operator.
 const RETRY_DISK_FULL_S: u32 = 30;
+/// An operator has to put the catalogue in force again.
+const RETRY_RULES_S: u32 = 60;
 
 impl From<Refused> for Problem {
     fn from(refused: Refused) -> Problem {
@@ -317,6 +332,29 @@ impl Problem {
                 Problem::new(Kind::ChangeTooCostly, what)
             }
             ChangeRefused::Event { refused, field } => Problem { field, ..Problem::from(refused) },
+        }
+    }
+
+    /// A request of a source whose rules, or one of whose events, were refused.
+    pub fn of_request(refused: RequestRefused) -> Problem {
+        use crate::catalogue::RequestRefused as ByCatalogue;
+        use crate::catalogue::rules::Refused as ByRules;
+        let at = |field: String, problem: Problem| Problem { field: Some(field), ..problem };
+        match refused {
+            RequestRefused::Rules(ByCatalogue::NoRules) => {
+                let detail = "the catalogue that says what requests mean here is not in force";
+                Problem::new(Kind::StorageUnavailable, detail).retry_after(RETRY_RULES_S)
+            }
+            RequestRefused::Rules(ByCatalogue::Rules(ByRules::Forbidden { field, rule })) => {
+                at(field, Problem::new(Kind::RequestRefused, rule))
+            }
+            RequestRefused::Rules(ByCatalogue::Rules(ByRules::Failed { field, problem })) => {
+                at(field, Problem::new(Kind::RequestFailed, problem))
+            }
+            RequestRefused::Rules(ByCatalogue::Rules(ByRules::TooCostly(what))) => {
+                Problem::new(Kind::RequestTooCostly, what)
+            }
+            RequestRefused::Event { refused, field } => Problem { field, ..Problem::from(refused) },
         }
     }
 }

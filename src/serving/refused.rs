@@ -84,6 +84,7 @@ impl<S: AsyncWrite + Unpin> HeldBack<S> {
         text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
         text.extend_from_slice(&body);
         let _gone = self.stream.write_all(&text).await;
+        let _gone = self.stream.flush().await;
     }
 
     /// Holds `buffer` back if it is a bare refusal and nothing else.
