@@ -51,6 +51,7 @@ pub mod model;
 pub mod clock;
 pub mod config;
 pub mod api;
+pub mod sources;
 pub mod intake;
 pub mod catalogue;
 pub mod queue;
