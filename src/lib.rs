@@ -53,6 +53,7 @@ pub mod clock;
 pub mod config;
 pub mod serving;
 pub mod api;
+pub mod sources;
 pub mod intake;
 pub mod catalogue;
 pub mod queue;
