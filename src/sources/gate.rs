@@ -1,0 +1,363 @@
+//! From a request's head to its answer: the address, how much may come there, the body, the proof, what it becomes, and
+//! that this is durable.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, header};
+use tokio::time::{Instant, timeout_at};
+use uuid::Uuid;
+
+use super::Arrived;
+use super::answer::answer;
+use super::derive::{Derived, derive};
+use super::read::{self, Reading, Unreadable, is_ssl_check, read};
+use super::settings::Settings;
+use super::traffic::{Seen, To, Traffic};
+use super::verdict::Verdict;
+use super::verify::{NotVerified, verify};
+use crate::clock;
+use crate::model::{EventId, OrgId, Source, SourceId, SourceKind, TokenHash, UnixMs};
+use crate::queue::{AppendRequest, AppendedRequest, Org, Queue, RequestAnswer, RequestKey};
+use crate::serving::body::{Budget, discard_up_to};
+use crate::serving::problem::{Kind, Problem};
+use crate::serving::{Peer, Turns};
+
+/// Slack waits 3 s for an answer.
+const PATIENCE_SLACK: Duration = Duration::from_millis(2500);
+/// GitHub waits 10 s; the others that say it wait longer.
+const PATIENCE: Duration = Duration::from_secs(9);
+/// The most of a body that is read, and the time for it, where nobody is.
+const NOWHERE_BYTES: u64 = 64 << 10;
+const NOWHERE_TIME: Duration = Duration::from_secs(2);
+/// Bytes of bodies that are held at once, beside small ones; at least two of the largest.
+const BUDGET_BYTES: usize = 64 << 20;
+/// Proofs over more than this are checked on a thread that may block.
+const LARGE: usize = 64 << 10;
+/// A source whose requests came too fast: the next second has room.
+const RETRY_RATE_S: u32 = 1;
+/// What took too long may be done by then.
+const RETRY_LATE_S: u32 = 5;
+
+/// What every request works with.
+pub struct Gate {
+    queue: Queue,
+    settings: RwLock<Arc<Settings>>,
+    /// What came lately.
+    pub traffic: Traffic,
+    budget: Budget,
+    turns: Turns,
+}
+
+/// A request that was let in.
+pub(super) struct Received {
+    pub(super) headers: HeaderMap,
+    pub(super) query: Option<String>,
+    pub(super) body: Bytes,
+}
+
+/// Why a request comes to nothing.
+pub(super) struct TurnedAway {
+    pub(super) verdict: Verdict,
+    pub(super) problem: Problem,
+}
+
+/// A request that was accepted.
+pub(super) struct Taken {
+    pub(super) verdict: Verdict,
+    pub(super) answer: RequestAnswer,
+}
+
+/// What is learned of a request on the way.
+#[derive(Default)]
+struct Learned {
+    event: Option<String>,
+    id: Option<String>,
+    events: usize,
+    bytes: usize,
+}
+
+/// Serves the addresses of sources.
+pub fn router(gate: Arc<Gate>) -> Router {
+    Router::new().fallback(serve).with_state(gate)
+}
+
+async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
+    let begun = Instant::now();
+    let (parts, body) = request.into_parts();
+    let Some((org, source)) = gate.find(parts.uri.path()) else {
+        gate.traffic.nowhere();
+        discard_up_to(&parts.headers, body, begun + NOWHERE_TIME, NOWHERE_BYTES).await;
+        return Problem::new(Kind::NotFound, "nobody is at this address").into_response();
+    };
+    let peer = parts.extensions.get::<Peer>().copied();
+    let mut learned = Learned::default();
+    let outcome = gate.take(&org, &source, (parts, body), begun, &mut learned).await;
+    let (verdict, response, detail) = match outcome {
+        Ok(Taken { verdict, answer }) => (verdict, accepted(answer), String::new()),
+        Err(TurnedAway { verdict, problem }) => {
+            let detail = problem.detail.clone();
+            (verdict, problem.into_response(), detail)
+        }
+    };
+    let status = response.status().as_u16();
+    // What stands in for an id where the sender names none is a signature: that is not shown.
+    let shows_id = source.id_header.is_some() || !matches!(source.kind, SourceKind::Hmac(_));
+    let seen = Seen {
+        at: clock::now(),
+        verdict,
+        status,
+        peer,
+        event: learned.event,
+        delivery_id: learned.id.filter(|_| shows_id),
+        events: learned.events,
+        duration: begun.elapsed(),
+        bytes: learned.bytes,
+        detail,
+    };
+    gate.note(&org, &source, seen);
+    response
+}
+
+fn accepted(answer: RequestAnswer) -> Response {
+    let RequestAnswer { content_type, body } = answer;
+    if content_type.is_empty() {
+        return StatusCode::OK.into_response();
+    }
+    ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// How long the sender waits for its answer, and a little less.
+fn patience(kind: &SourceKind) -> Duration {
+    if matches!(kind, SourceKind::Slack) { PATIENCE_SLACK } else { PATIENCE }
+}
+
+impl Gate {
+    /// For sources in `queue`.
+    pub fn new(queue: Queue, settings: Settings) -> Gate {
+        let budget = Budget::new(BUDGET_BYTES.max(2 * settings.max_body_bytes));
+        let settings = RwLock::new(Arc::new(settings));
+        Gate { queue, settings, traffic: Traffic::default(), budget, turns: Turns::default() }
+    }
+
+    /// The settings in force.
+    pub fn settings(&self) -> Arc<Settings> {
+        self.settings.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts other settings in force, from the next request on.
+    pub fn set_settings(&self, settings: Settings) {
+        *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Who is at `/in/{org}/{source}/{token}`. The same work is done for every path, so that what is there and what is not
+    /// takes alike.
+    fn find(&self, path: &str) -> Option<(Arc<Org>, Arc<Source>)> {
+        let mut segments = path.strip_prefix("/in/").unwrap_or_default().split('/');
+        let [org, source, token] = std::array::from_fn(|_| segments.next().unwrap_or_default());
+        let is_whole = segments.next().is_none();
+        let given = TokenHash::of(token);
+        let org = org.parse::<OrgId>().ok().and_then(|org| self.queue.directory().org(&org));
+        let id = source.parse::<SourceId>().ok();
+        let source = org.as_ref().zip(id).and_then(|(org, id)| org.sources.get(&id).cloned());
+        let expected = source.as_ref().map_or(TokenHash([0; 32]), |source| source.token);
+        let is_right = given.is(&expected) && is_whole;
+        org.zip(source).filter(|(_, source)| is_right && source.enabled)
+    }
+
+    /// Takes a request in.
+    async fn take(
+        &self,
+        org: &Arc<Org>,
+        source: &Arc<Source>,
+        (parts, body): (Parts, Body),
+        begun: Instant,
+        learned: &mut Learned,
+    ) -> Result<Taken, TurnedAway> {
+        let deadline = begun + patience(&source.kind);
+        let settings = self.settings();
+        if parts.method != Method::POST {
+            discard_up_to(&parts.headers, body, deadline, NOWHERE_BYTES).await;
+            let problem = Problem::new(Kind::MethodNotAllowed, "this address takes POST");
+            return Err(TurnedAway { verdict: Verdict::Nowhere, problem });
+        }
+        if !self.traffic.admit(to(org, source), settings.max_rate, begun) {
+            discard_up_to(&parts.headers, body, deadline, NOWHERE_BYTES).await;
+            let detail = format!("this source takes {} requests per second", settings.max_rate);
+            let problem = Problem::new(Kind::TooManyRequests, detail).retry_after(RETRY_RATE_S);
+            return Err(TurnedAway { verdict: Verdict::RateLimited, problem });
+        }
+        let (body, held) = self.budget.read(&parts.headers, body, settings.max_body_bytes, deadline).await?;
+        learned.bytes = body.len();
+        let query = parts.uri.query().map(str::to_owned);
+        let received = Received { headers: parts.headers, query, body };
+        let now = clock::now();
+        let request = match judge(source, received, now).await? {
+            Reading::Probe(answer) => return Ok(probed(answer)),
+            Reading::Request(request) => request,
+        };
+        (learned.event, learned.id) = (request.event.clone(), request.id.clone());
+        let key = request.id.as_ref().map(|id| self.queue.request_key(&source.id, id));
+        if let Some(key) = key {
+            let before = timeout_at(deadline, self.queue.repeated_request(org, key, now)).await;
+            if let Some(answer) = before.map_err(|_| late())?.map_err(Problem::from)? {
+                return Ok(Taken { verdict: Verdict::Repeated, answer });
+            }
+        }
+        let derived = self.derive(&settings, (org, source), request, (key, now), deadline).await?;
+        drop(held);
+        learned.events = derived.events.len();
+        self.append((org, source), derived, (key, now), deadline).await
+    }
+
+    /// Waits for its turn and finds out what a request becomes.
+    pub(super) async fn derive(
+        &self,
+        settings: &Arc<Settings>,
+        (org, source): (&Arc<Org>, &Arc<Source>),
+        request: read::Request,
+        (key, at): (Option<RequestKey>, UnixMs),
+        deadline: Instant,
+    ) -> Result<Derived, TurnedAway> {
+        let Some(turn) = self.turns.take(org.number, deadline).await else { return Err(late()) };
+        let id = event_id(key)?;
+        let (settings, org, source) = (settings.clone(), org.clone(), source.clone());
+        let work = move || {
+            let _turn = turn;
+            derive(&settings, (&org, &source), &request, &id, at)
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(derived) => Ok(derived?),
+            Err(error) => {
+                tracing::error!(%error, "the rules of a request ended early");
+                Err(Problem::new(Kind::Internal, "the rules of the request ended early").into())
+            }
+        }
+    }
+
+    /// Makes durable what a request became.
+    pub(super) async fn append(
+        &self,
+        (org, source): (&Arc<Org>, &Source),
+        derived: Derived,
+        (key, accepted_at): (Option<RequestKey>, UnixMs),
+        deadline: Instant,
+    ) -> Result<Taken, TurnedAway> {
+        let Derived { events, answer: text, warnings } = derived;
+        for broken in warnings {
+            tracing::warn!(org = %org.id, source = %source.id, "accepted a request although {broken}");
+        }
+        let answer = answer(&source.kind, text.as_deref(), &events);
+        let verdict = if events.is_empty() { Verdict::Unmapped } else { Verdict::Accepted };
+        if events.is_empty() && key.is_none() {
+            return Ok(Taken { verdict, answer });
+        }
+        let request = AppendRequest { org: org.clone(), key, events, answer: answer.clone(), accepted_at };
+        // One that comes too late is not undone: the sender will repeat it, and get the answer that it then has.
+        let appended = timeout_at(deadline, self.queue.append_request(request)).await;
+        match appended.map_err(|_| late())?.map_err(Problem::from)? {
+            AppendedRequest::Accepted(_) => Ok(Taken { verdict, answer }),
+            AppendedRequest::Repeated(answer) => Ok(Taken { verdict: Verdict::Repeated, answer }),
+        }
+    }
+
+    /// Remembers what became of a request, and says so in the log where that is news.
+    fn note(&self, org: &Org, source: &Source, seen: Seen) {
+        let (verdict, detail) = (seen.verdict, seen.detail.clone());
+        let is_news = self.traffic.note(to(org, source), seen, Instant::now());
+        let (org, source, code) = (&org.id, &source.id, verdict.code());
+        if !is_news {
+            tracing::debug!(%org, %source, verdict = code, detail, "a request came");
+        } else if verdict.is_good() {
+            tracing::info!(%org, %source, verdict = code, "requests are accepted again");
+        } else {
+            tracing::warn!(
+                %org, %source, verdict = code, detail, "a request was not accepted; source show lists the last ones"
+            );
+        }
+    }
+}
+
+fn to<'a>(org: &Org, source: &'a Source) -> To<'a> {
+    To { org: org.number, source: &source.id, kind: source.kind.code() }
+}
+
+/// What the events' ids are made of: the same for a request that is sent again.
+fn event_id(key: Option<RequestKey>) -> Result<EventId, Problem> {
+    let unique = key.map_or_else(|| Uuid::now_v7().simple().to_string(), |key| key.text());
+    format!("req_{unique}").parse().map_err(|_| Problem::new(Kind::Internal, "no id could be made"))
+}
+
+/// Whether a request is proved, and what it says.
+pub(super) async fn judge(
+    source: &Arc<Source>,
+    received: Received,
+    now: UnixMs,
+) -> Result<Reading, TurnedAway> {
+    if received.body.len() <= LARGE {
+        return judge_now(source, &received, now);
+    }
+    let source = source.clone();
+    let judged = tokio::task::spawn_blocking(move || judge_now(&source, &received, now)).await;
+    judged.unwrap_or_else(|_| Err(Problem::new(Kind::Internal, "the proof ended early").into()))
+}
+
+fn judge_now(source: &Source, received: &Received, now: UnixMs) -> Result<Reading, TurnedAway> {
+    let Received { headers, query, body } = received;
+    let arrived = Arrived { headers, query: query.as_deref(), body };
+    match verify(source, &arrived, now) {
+        Ok(()) => {}
+        // Slack looks at our certificate without signing.
+        Err(NotVerified::Missing(_)) if source.kind == SourceKind::Slack && is_ssl_check(headers, body) => {
+            let text = String::new();
+            return Ok(Reading::Probe(read::Answer { content_type: "", text }));
+        }
+        Err(why) => {
+            let problem = Problem::new(Kind::NotVerified, why.to_string());
+            return Err(TurnedAway { verdict: Verdict::from(&why), problem });
+        }
+    }
+    read(source, &arrived).map_err(|why| {
+        let kind = match why {
+            Unreadable::ContentType(_) => Kind::UnsupportedMediaType,
+            Unreadable::Body(_) => Kind::MalformedBody,
+        };
+        TurnedAway { verdict: Verdict::Malformed, problem: Problem::new(kind, why.to_string()) }
+    })
+}
+
+pub(super) fn probed(answer: read::Answer) -> Taken {
+    let answer = RequestAnswer { content_type: answer.content_type.to_owned(), body: answer.text };
+    Taken { verdict: Verdict::Probe, answer }
+}
+
+/// The sender is about to give up: it is told to try again.
+fn late() -> TurnedAway {
+    let detail = "this takes longer than its sender waits";
+    Problem::new(Kind::Overloaded, detail).retry_after(RETRY_LATE_S).into()
+}
+
+impl From<Problem> for TurnedAway {
+    fn from(problem: Problem) -> TurnedAway {
+        let verdict = match problem.kind {
+            Kind::PayloadTooLarge => Verdict::TooLarge,
+            Kind::RequestTimeout => Verdict::TimedOut,
+            Kind::IncompleteBody => Verdict::Malformed,
+            Kind::QueueFull => Verdict::QueueFull,
+            Kind::UnknownOrg => Verdict::Nowhere,
+            Kind::Overloaded | Kind::StorageUnavailable | Kind::DiskFull | Kind::Internal => {
+                Verdict::Unavailable
+            }
+            _ => Verdict::Refused,
+        };
+        // Every sender knows what a 503 asks for, and few a 507.
+        let kind = if problem.kind == Kind::DiskFull { Kind::StorageUnavailable } else { problem.kind };
+        TurnedAway { verdict, problem: Problem { kind, ..problem } }
+    }
+}
