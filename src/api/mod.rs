@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `PUT GET DELETE /v1/orgs/{org}` · `GET /v1/orgs` | `orgs` |
 //! | `PUT GET DELETE /v1/orgs/{org}/webhooks/{webhook}` · `GET …/webhooks` | `webhooks` |
+//! | `PUT GET DELETE /v1/orgs/{org}/sources/{source}` · `GET …/sources` · `…/requests` · `POST …/reset-token` · `…/test` | `sources` |
 //! | `POST /v1/orgs/{org}/events` (both sockets) | `events` |
 //! | `POST /v1/orgs/{org}/changes` (both sockets) | `changes` |
 //! | `POST /v1/events` (both sockets) | `stream`, `lines` |
@@ -31,6 +32,7 @@ mod params;
 mod queue;
 mod rotation;
 mod settings;
+mod sources;
 mod status;
 mod stream;
 #[cfg(test)]
@@ -60,9 +62,10 @@ use crate::intake::left_behind::{left_behind, unknown_profile};
 use crate::model::{OrgId, UnixMs};
 use crate::queue::{Org, Queue};
 use crate::scheduler::Scheduler;
-use crate::serving::body::{Budget, discard};
 use crate::serving::Turns;
+use crate::serving::body::{Budget, discard};
 use crate::serving::problem::{Kind, Problem};
+use crate::sources::Gate;
 
 /// Which socket a router is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,6 +107,8 @@ pub struct App {
     draining: CancellationToken,
     last_error: LastError,
     reload: Option<Reload>,
+    /// Where requests of sources come in; `None` when the store of a stopped daemon is looked at.
+    gate: Option<Arc<Gate>>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
     /// For changes whose rules run.
@@ -129,6 +134,7 @@ impl App {
             draining: CancellationToken::new(),
             last_error: LastError::default(),
             reload: None,
+            gate: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
             turns: Turns::default(),
             budget: Budget::new(budget_bytes),
@@ -141,6 +147,12 @@ impl App {
     #[must_use]
     pub fn with_reload(self, reload: Reload) -> App {
         App { reload: Some(reload), ..self }
+    }
+
+    /// Where requests of sources come in.
+    #[must_use]
+    pub fn with_gate(self, gate: Arc<Gate>) -> App {
+        App { gate: Some(gate), ..self }
     }
 
     /// Where the daemon's errors are noted.
@@ -222,6 +234,17 @@ fn calls() -> Vec<Call> {
             get(clients::show).put(clients::put).delete(clients::delete),
             None,
         ),
+        ("/v1/orgs/{org}/sources", get(sources::list), None),
+        (
+            "/v1/orgs/{org}/sources/{source}",
+            get(sources::show).put(sources::put).delete(sources::delete),
+            None,
+        ),
+        ("/v1/orgs/{org}/sources/{source}/requests", get(sources::requests), None),
+        ("/v1/orgs/{org}/sources/{source}/reset-token", post(sources::reset_token), None),
+        ("/v1/orgs/{org}/sources/{source}/enable", post(sources::enable), None),
+        ("/v1/orgs/{org}/sources/{source}/disable", post(sources::disable), None),
+        ("/v1/orgs/{org}/sources/{source}/test", post(sources::test), None),
         ("/v1/orgs/{org}/events", post(events::post), both),
         ("/v1/orgs/{org}/changes", post(changes::post), both),
         ("/v1/events", post(stream::post), both),

@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::App;
 use super::wire::unknown_field;
-use crate::model::{ClientId, OrgId, WebhookId};
+use crate::model::{ClientId, OrgId, SourceId, WebhookId};
 use crate::queue::Org;
 use crate::serving::problem::{Kind, Problem};
 
@@ -89,6 +89,28 @@ impl FromRequestParts<Arc<App>> for MaybeClient {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         Ok(MaybeClient(path_name(parts, app, "client").await?.parse().ok()))
+    }
+}
+
+/// `{source}` in the path of a call that creates it.
+pub(super) struct SourceName(pub(super) SourceId);
+
+impl FromRequestParts<Arc<App>> for SourceName {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let name = path_name(parts, app, "source").await?;
+        let id = name.parse::<SourceId>().map_err(|rule| Problem::invalid("/source", rule.to_string()))?;
+        Ok(SourceName(id))
+    }
+}
+
+/// `{source}` in the path of every other call; a name that cannot be one names no source.
+pub(super) struct MaybeSource(pub(super) Option<SourceId>);
+
+impl FromRequestParts<Arc<App>> for MaybeSource {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        Ok(MaybeSource(path_name(parts, app, "source").await?.parse().ok()))
     }
 }
 

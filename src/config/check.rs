@@ -138,7 +138,8 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         None => text.parse().ok(),
     };
     address.filter(|address| address.port() != 0).ok_or_else(|| {
-        "must be an address and a port, for example \"127.0.0.1:7410\", or a port alone for loopback".to_owned()
+        "must be an address and a port, for example \"127.0.0.1:7410\", or a port alone for loopback"
+            .to_owned()
     })
 }
 

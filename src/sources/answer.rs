@@ -41,10 +41,7 @@ mod tests {
         let text = Some("Tracking Landing page in Website");
         let slack = answer(&SourceKind::Slack, text, &[]);
         assert_eq!(slack.content_type, JSON);
-        assert_eq!(
-            slack.body,
-            r#"{"response_type":"ephemeral","text":"Tracking Landing page in Website"}"#
-        );
+        assert_eq!(slack.body, r#"{"response_type":"ephemeral","text":"Tracking Landing page in Website"}"#);
         let room: serde_json::Value =
             serde_json::from_str(&answer(&SourceKind::Hipchat, text, &[]).body).unwrap();
         assert_eq!(

@@ -33,8 +33,11 @@ impl Certificate {
         let text = |path: &Path| {
             std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
         };
-        let tls =
-            Tls { ca: None, certificate: Some(text(certificate)?.into()), key: Some(Secret::new(text(key)?)) };
+        let tls = Tls {
+            ca: None,
+            certificate: Some(text(certificate)?.into()),
+            key: Some(Secret::new(text(key)?)),
+        };
         let found = identity(&tls).map_err(|(part, problem)| {
             let at_fault = if part == "key" { key } else { certificate };
             format!("{}: {problem}", at_fault.display())
@@ -43,9 +46,8 @@ impl Certificate {
         let config = ServerConfig::builder_with_provider(Arc::new(provider()))
             .with_safe_default_protocol_versions()
             .map_err(|error| format!("TLS cannot be spoken: {error}"))?;
-        let mut config = config
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::new(SingleCertAndKey::from(found)));
+        let mut config =
+            config.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(found)));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Prepared(Some(Arc::new(config))))
     }
@@ -134,11 +136,7 @@ pub enum Stream {
 }
 
 impl AsyncRead for Stream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Stream::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),

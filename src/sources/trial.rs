@@ -89,8 +89,7 @@ impl Gate {
             Reading::Request(request) => request,
         };
         // It has no key: what is tried twice is tried twice.
-        let derived =
-            self.derive(&self.settings(), (org, source), request, (None, now), deadline).await?;
+        let derived = self.derive(&self.settings(), (org, source), request, (None, now), deadline).await?;
         events.clone_from(&derived.events);
         if enqueue {
             return self.append((org, source), derived, (None, now), deadline).await;

@@ -1,0 +1,252 @@
+//! `/v1/orgs/{org}/sources`: where outside services post.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chacha20poly1305::aead::Generate as _;
+use http::StatusCode;
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::body::{JsonBody, OptionalJsonBody};
+use super::params::{KnownOrg, MaybeSource, Query, SourceName, cursor};
+use super::wire::{Members, Page, SeenOut, SourceOut, address, read_source, read_source_trial};
+use super::{App, Json};
+use crate::clock;
+use crate::model::{Source, SourceId, TokenHash};
+use crate::queue::{Append, Org, Refused};
+use crate::serving::problem::{Kind, Problem};
+use crate::sources::traffic::Summary;
+use crate::sources::{Gate, Trial};
+
+/// Random bytes of a token: 192 bits, 32 characters.
+const TOKEN_BYTES: usize = 24;
+/// What is shown for a header that proves something.
+const MASK: &str = "***";
+
+/// `PUT …/sources/{source}`: 201 created, with its address whole, this once; 200 replaced, at the same address.
+pub(super) async fn put(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    SourceName(id): SourceName,
+    body: JsonBody,
+) -> Result<Response, Problem> {
+    let known = app.settings().catalogue.clone();
+    let token = new_token();
+    let source = read_source(id.clone(), &body.bytes, &known, TokenHash::of(&token), clock::now())?;
+    let created = app.queue.put_source(&org.id, source).await?;
+    tracing::info!(org = %org.id, source = %id, created, "source saved");
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let shown = shown(&app, &org.id.clone(), &id, created.then_some(&*token))?;
+    Ok((status, shown).into_response())
+}
+
+/// From the system's source, as the store's nonces are.
+fn new_token() -> String {
+    URL_SAFE_NO_PAD.encode(<[u8; TOKEN_BYTES]>::generate())
+}
+
+/// A source as it is now.
+fn shown(
+    app: &App,
+    org: &crate::model::OrgId,
+    id: &SourceId,
+    token: Option<&str>,
+) -> Result<Response, Problem> {
+    let org = app.org(org.as_str())?;
+    let source = find(&org, Some(id))?;
+    Ok(Json(out(app, &org, source, token)).into_response())
+}
+
+fn out<'a>(app: &App, org: &Org, source: &'a Source, token: Option<&'a str>) -> SourceOut<'a> {
+    let settings = app.gate.as_ref().map(|gate| gate.settings());
+    let traffic = app.gate.as_ref().map(|gate| gate.traffic.of(org.number, &source.id));
+    let address = |token: &str| address(settings.as_deref(), &org.id, &source.id, token);
+    SourceOut::of(source, address, token, traffic.unwrap_or_default())
+}
+
+/// `GET …/sources/{source}`.
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+) -> Result<Response, Problem> {
+    Ok(Json(out(&app, &org, find(&org, id.as_ref())?, None)).into_response())
+}
+
+/// `GET …/sources`: in order of name.
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    query: Query,
+) -> Result<Response, Problem> {
+    let query = query.only(&["limit", "after"])?;
+    let limit = query.limit()?;
+    let after: Option<SourceId> = query.after(|place| place.strip_prefix("source:")?.parse().ok())?;
+    let mut rest =
+        org.sources.values().filter(|source| after.as_ref().is_none_or(|after| source.id > *after));
+    let items: Vec<_> = rest.by_ref().take(limit).map(|source| out(&app, &org, source, None)).collect();
+    let next = rest.next().and(items.last()).map(|last| cursor(format!("source:{}", last.id())));
+    Ok(Json(Page { items, next }).into_response())
+}
+
+/// `GET …/sources/{source}/requests`: what came lately, the newest first.
+pub(super) async fn requests(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+) -> Result<Response, Problem> {
+    let source = find(&org, id.as_ref())?;
+    let Summary { recent, .. } = running(&app)?.traffic.of(org.number, &source.id);
+    let items: Vec<_> = recent.into_iter().map(SeenOut::from).collect();
+    Ok(Json(Page { items, next: None }).into_response())
+}
+
+/// `POST …/sources/{source}/reset-token`: a new address, this once; the old one ends at once.
+pub(super) async fn reset_token(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+    OptionalJsonBody(body): OptionalJsonBody,
+) -> Result<Response, Problem> {
+    Members::parse(&body, &[])?;
+    let id = find(&org, id.as_ref())?.id.clone();
+    let (token, now) = (new_token(), clock::now());
+    let hash = TokenHash::of(&token);
+    let changed = app.queue.change_source(&org.id, &id, move |source| {
+        (source.token, source.token_at, source.updated_at) = (hash, now, now);
+    });
+    changed.await?;
+    tracing::info!(org = %org.id, source = %id, "the source has a new address");
+    let settings = app.gate.as_ref().map(|gate| gate.settings());
+    let url = address(settings.as_deref(), &org.id, &id, &token);
+    Ok(Json(json!({ "token": token, "url": url, "token_at": now })).into_response())
+}
+
+/// `POST …/sources/{source}/enable`.
+pub(super) async fn enable(
+    app: State<Arc<App>>,
+    org: KnownOrg,
+    source: MaybeSource,
+    body: OptionalJsonBody,
+) -> Result<Response, Problem> {
+    switch(app, org, source, &body, true).await
+}
+
+/// `POST …/sources/{source}/disable`: nobody is at its address until it is enabled again.
+pub(super) async fn disable(
+    app: State<Arc<App>>,
+    org: KnownOrg,
+    source: MaybeSource,
+    body: OptionalJsonBody,
+) -> Result<Response, Problem> {
+    switch(app, org, source, &body, false).await
+}
+
+async fn switch(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+    OptionalJsonBody(body): &OptionalJsonBody,
+    enabled: bool,
+) -> Result<Response, Problem> {
+    Members::parse(body, &[])?;
+    let id = find(&org, id.as_ref())?.id.clone();
+    let now = clock::now();
+    let changed = app.queue.change_source(&org.id, &id, move |source| {
+        (source.enabled, source.updated_at) = (enabled, now);
+    });
+    changed.await?;
+    tracing::info!(org = %org.id, source = %id, enabled, "source switched");
+    shown(&app, &org.id, &id, None)
+}
+
+/// `DELETE …/sources/{source}`: nobody is at its address any more. What came there stays in the queue.
+pub(super) async fn delete(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+) -> Result<StatusCode, Problem> {
+    let id = find(&org, id.as_ref())?.id.clone();
+    app.queue.delete_source(&org.id, &id).await?;
+    if let Some(gate) = &app.gate {
+        gate.traffic.forget(org.number, &id);
+    }
+    tracing::info!(org = %org.id, source = %id, "source deleted");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/sources/{source}/test`: a signed sample by the path of every request, queued only if that is asked for.
+pub(super) async fn test(
+    State(app): State<Arc<App>>,
+    KnownOrg(org): KnownOrg,
+    MaybeSource(id): MaybeSource,
+    OptionalJsonBody(body): OptionalJsonBody,
+) -> Result<Response, Problem> {
+    let given = read_source_trial(&body)?;
+    find(&org, id.as_ref())?;
+    let enqueue = given.enqueue;
+    let source = id.and_then(|id| org.sources.get(&id).cloned());
+    let source = source.ok_or_else(unknown)?;
+    let trial = running(&app)?.trial(&org, &source, given).await?;
+    tracing::info!(org = %org.id, source = %source.id, verdict = trial.verdict.code(), enqueue, "source tested");
+    let Trial { sample, verdict, answer, events } = trial;
+    let (status, content_type, text) = match &answer {
+        Ok(answer) => (200, Some(answer.content_type.as_str()), answer.body.as_str()),
+        Err(problem) => (problem.kind.status().as_u16(), None, problem.detail.as_str()),
+    };
+    let field = answer.as_ref().err().and_then(|problem| problem.field.clone());
+    let events: Vec<_> = events.iter().map(event_out).collect();
+    let proves = ["authorization", "signature", "x-hub-signature-256"];
+    let headers: serde_json::Map<_, _> = sample
+        .headers
+        .iter()
+        .map(|(name, value)| {
+            let lower = name.to_ascii_lowercase();
+            let is_proof = proves.iter().any(|word| lower.contains(word)) || is_proof(&source, &lower);
+            (name.clone(), if is_proof { MASK.into() } else { value.clone().into() })
+        })
+        .collect();
+    Ok(Json(json!({
+        "verdict": verdict.code(),
+        "status": status,
+        "content_type": content_type.filter(|kind| !kind.is_empty()),
+        "answer": text,
+        "field": field,
+        "events": events,
+        "enqueued": enqueue && verdict.is_good() && !events.is_empty(),
+        "request": { "headers": headers, "body": String::from_utf8_lossy(&sample.body) },
+    }))
+    .into_response())
+}
+
+/// Whether a header has the signature of a source that says itself where it is.
+fn is_proof(source: &Source, lower: &str) -> bool {
+    matches!(&source.kind, crate::model::SourceKind::Hmac(proof) if *proof.header == *lower)
+}
+
+fn event_out(append: &Append) -> serde_json::Value {
+    let payload = std::str::from_utf8(&append.event.payload).ok();
+    let payload = payload.and_then(|text| RawValue::from_string(text.to_owned()).ok());
+    json!({
+        "id": append.event.id,
+        "type": append.event.event_type,
+        "payload": payload,
+        "deliveries": append.webhooks.len(),
+    })
+}
+
+fn running(app: &App) -> Result<&Arc<Gate>, Problem> {
+    app.gate.as_ref().ok_or_else(|| Problem::new(Kind::NotRunning, "only a running daemon takes requests"))
+}
+
+fn unknown() -> Problem {
+    Problem::new(Kind::UnknownSource, Refused::UnknownSource.to_string())
+}
+
+fn find<'a>(org: &'a Org, id: Option<&SourceId>) -> Result<&'a Source, Problem> {
+    id.and_then(|id| org.sources.get(id)).map(|source| &**source).ok_or_else(unknown)
+}

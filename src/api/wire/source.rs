@@ -1,0 +1,405 @@
+//! Sources: checked on the way in, shown without token and secrets on the way out. PURE.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use http::HeaderName;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::Members;
+use super::webhook::description;
+use crate::catalogue::Catalogue;
+use crate::config::nearest::nearest;
+use crate::model::{
+    Algorithm, Encoding, HmacProof, SOURCE_SECRETS_MAX, Secret, Source, SourceId, SourceKind, TokenHash,
+    UnixMs, Unmapped,
+};
+use crate::serving::problem::Problem;
+use crate::sources::traffic::{Seen, Summary};
+use crate::sources::verify::check_secret;
+use crate::sources::{Settings, TrialGiven};
+
+/// What stands in an address for the token that is not shown.
+const MASK: &str = "***";
+/// The longest prefix of a signature, in bytes.
+const PREFIX_MAX: usize = 64;
+/// What only a source of kind hmac says.
+const OF_HMAC: [&str; 5] = ["header", "algorithm", "encoding", "prefix", "timestamp_header"];
+
+/// Reads the body of `PUT …/sources/{source}`. What is not given gets its default: a PUT replaces the whole source, its
+/// secrets included, but not its token, which `token` is for a new one.
+pub(in crate::api) fn read_source(
+    id: SourceId,
+    body: &[u8],
+    catalogue: &Catalogue,
+    token: TokenHash,
+    now: UnixMs,
+) -> Result<Source, Problem> {
+    const KNOWN: &[&str] = &[
+        "kind",
+        "secret",
+        "secrets",
+        "header",
+        "algorithm",
+        "encoding",
+        "prefix",
+        "timestamp_header",
+        "id_header",
+        "catalogue",
+        "unmapped",
+        "enabled",
+        "description",
+    ];
+    let members = Members::parse(body, KNOWN)?;
+    let kind = kind(&members)?;
+    let product = product(&members, catalogue)?;
+    let usual = if product.is_some() { Unmapped::Drop } else { Unmapped::Keep };
+    Ok(Source {
+        id,
+        secrets: secrets(&members, &kind)?,
+        token,
+        token_at: now,
+        id_header: id_header(&members, &kind)?,
+        unmapped: members.ruled("unmapped")?.unwrap_or(usual),
+        catalogue: product,
+        enabled: members.value("enabled", "true or false")?.unwrap_or(true),
+        description: description(&members)?,
+        created_at: now,
+        updated_at: now,
+        kind,
+    })
+}
+
+fn kind(members: &Members<'_>) -> Result<SourceKind, Problem> {
+    let all = || SourceKind::CODES.join(", ");
+    let word = members.text("kind")?.ok_or_else(|| members.missing("kind", &format!("one of {}", all())))?;
+    let kind = match &*word {
+        "slack" => SourceKind::Slack,
+        "github" => SourceKind::Github,
+        "stripe" => SourceKind::Stripe,
+        "standard" => SourceKind::Standard,
+        "hipchat" => SourceKind::Hipchat,
+        "token" => SourceKind::Token,
+        "hmac" => return hmac(members).map(SourceKind::Hmac),
+        other => {
+            let shown: String = other.chars().take(64).collect();
+            let rule = match nearest(&shown, SourceKind::CODES) {
+                Some(nearest) => format!("did you mean \"{nearest}\"? There are {}", all()),
+                None => format!("must be one of {}", all()),
+            };
+            return Err(members.invalid("kind", rule));
+        }
+    };
+    match OF_HMAC.iter().find(|name| members.raw(name).is_some()) {
+        Some(name) => {
+            Err(members
+                .invalid(name, format_args!("is for kind \"hmac\": how {} signs is known", kind.code())))
+        }
+        None => Ok(kind),
+    }
+}
+
+fn hmac(members: &Members<'_>) -> Result<HmacProof, Problem> {
+    let header = header(members, "header")?;
+    let prefix = members.text("prefix")?.unwrap_or_default();
+    if prefix.len() > PREFIX_MAX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let rule = format!("must have at most {PREFIX_MAX} visible ASCII characters");
+        return Err(members.invalid("prefix", rule));
+    }
+    Ok(HmacProof {
+        header: header.ok_or_else(|| members.missing("header", "the header that has the signature"))?,
+        algorithm: members.ruled("algorithm")?.unwrap_or(Algorithm::Sha256),
+        encoding: members.ruled("encoding")?.unwrap_or(Encoding::Hex),
+        prefix: prefix.into(),
+        timestamp_header: self::header(members, "timestamp_header")?,
+    })
+}
+
+fn header(members: &Members<'_>, name: &str) -> Result<Option<Box<str>>, Problem> {
+    let Some(text) = members.text(name)? else { return Ok(None) };
+    match HeaderName::from_bytes(text.as_bytes()) {
+        Ok(header) => Ok(Some(header.as_str().into())),
+        Err(_) => Err(members.invalid(name, "must be a header's name: letters, digits and !#$%&'*+-.^_`|~")),
+    }
+}
+
+fn id_header(members: &Members<'_>, kind: &SourceKind) -> Result<Option<Box<str>>, Problem> {
+    let given = header(members, "id_header")?;
+    if given.is_some() && !matches!(kind, SourceKind::Token | SourceKind::Hmac(_)) {
+        let rule =
+            format!("is for kinds \"token\" and \"hmac\": how {} names a request is known", kind.code());
+        return Err(members.invalid("id_header", rule));
+    }
+    Ok(given)
+}
+
+/// `secret`, or `secrets` with the newest first.
+fn secrets(members: &Members<'_>, kind: &SourceKind) -> Result<Vec<Secret>, Problem> {
+    let one = members.text("secret")?;
+    let several: Option<Vec<&RawValue>> = members.value("secrets", "a list of secrets, the newest first")?;
+    if *kind == SourceKind::Token {
+        let given = [("secret", one.is_some()), ("secrets", several.is_some())];
+        return match given.iter().find(|(_, given)| *given) {
+            Some((name, _)) => {
+                Err(members.invalid(name, "a source of kind \"token\" has none: its address is the proof"))
+            }
+            None => Ok(Vec::new()),
+        };
+    }
+    let checked = |text: String, pointer: &str| match check_secret(kind, &text) {
+        Ok(()) => Ok(Secret::new(text)),
+        Err(rule) => Err(Problem::invalid(pointer, format!("secret: {rule}"))),
+    };
+    let several = match (one, several) {
+        (Some(_), Some(_)) => return Err(members.invalid("secrets", "give this or \"secret\", not both")),
+        (Some(one), None) => return Ok(vec![checked(one.into_owned(), "/secret")?]),
+        (None, Some(several)) => several,
+        (None, None) => return Err(members.missing("secret", "what requests are signed with")),
+    };
+    if !(1..=SOURCE_SECRETS_MAX).contains(&several.len()) {
+        return Err(members.invalid("secrets", format!("must have 1 to {SOURCE_SECRETS_MAX} entries")));
+    }
+    let read = |(index, text): (usize, &&RawValue)| {
+        let pointer = format!("/secrets/{index}");
+        let text = serde_json::from_str(text.get())
+            .map_err(|_| Problem::invalid(&*pointer, "an entry of secrets must be a string"))?;
+        checked(text, &pointer)
+    };
+    several.iter().enumerate().map(read).collect()
+}
+
+fn product(members: &Members<'_>, catalogue: &Catalogue) -> Result<Option<Box<str>>, Problem> {
+    let Some(name) = members.text("catalogue")? else { return Ok(None) };
+    if catalogue.maps_requests(&name) {
+        return Ok(Some(name.into()));
+    }
+    let known: Vec<&str> = catalogue.request_products().collect();
+    let known =
+        if known.is_empty() { "none has".to_owned() } else { format!("there are {}", known.join(", ")) };
+    let shown: String = name.chars().take(64).collect();
+    let rule =
+        format!("no catalogue in force says what requests mean to \"{}\"; {known}", shown.escape_debug());
+    Err(members.invalid("catalogue", rule))
+}
+
+/// A source as shown.
+#[derive(Serialize)]
+pub(in crate::api) struct SourceOut<'a> {
+    id: &'a SourceId,
+    kind: &'static str,
+    /// Whole only for whoever has just made its token.
+    url: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    /// How many there are.
+    secrets: usize,
+    #[serde(flatten)]
+    hmac: Option<HmacOut<'a>>,
+    id_header: Option<&'a str>,
+    catalogue: Option<&'a str>,
+    unmapped: &'static str,
+    enabled: bool,
+    description: &'a str,
+    token_at: UnixMs,
+    created_at: UnixMs,
+    updated_at: UnixMs,
+    last: Option<LastOut>,
+    /// Requests by verdict, since the start.
+    counts: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct HmacOut<'a> {
+    header: &'a str,
+    algorithm: &'static str,
+    encoding: &'static str,
+    prefix: &'a str,
+    timestamp_header: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct LastOut {
+    at: UnixMs,
+    verdict: &'static str,
+    status: u16,
+}
+
+impl<'a> SourceOut<'a> {
+    /// Shows a source; `address` is its address with the token's place left to whoever asks. The token only if it was just
+    /// made.
+    pub(in crate::api) fn of(
+        source: &'a Source,
+        address: impl Fn(&str) -> String,
+        token: Option<&'a str>,
+        traffic: Summary,
+    ) -> SourceOut<'a> {
+        let last = traffic.recent.first().map(|seen| LastOut {
+            at: seen.at,
+            verdict: seen.verdict.code(),
+            status: seen.status,
+        });
+        SourceOut {
+            id: &source.id,
+            kind: source.kind.code(),
+            url: address(token.unwrap_or(MASK)),
+            token,
+            secrets: source.secrets.len(),
+            hmac: hmac_out(&source.kind),
+            id_header: source.id_header.as_deref(),
+            catalogue: source.catalogue.as_deref(),
+            unmapped: source.unmapped.code(),
+            enabled: source.enabled,
+            description: &source.description,
+            token_at: source.token_at,
+            created_at: source.created_at,
+            updated_at: source.updated_at,
+            last,
+            counts: traffic.counts,
+        }
+    }
+
+    pub(in crate::api) fn id(&self) -> &SourceId {
+        self.id
+    }
+}
+
+fn hmac_out(kind: &SourceKind) -> Option<HmacOut<'_>> {
+    let SourceKind::Hmac(proof) = kind else { return None };
+    Some(HmacOut {
+        header: &proof.header,
+        algorithm: proof.algorithm.code(),
+        encoding: proof.encoding.code(),
+        prefix: &proof.prefix,
+        timestamp_header: proof.timestamp_header.as_deref(),
+    })
+}
+
+/// The address of a source as settings know it; without settings, its path.
+pub(in crate::api) fn address(
+    settings: Option<&Settings>,
+    org: &crate::model::OrgId,
+    source: &SourceId,
+    token: &str,
+) -> String {
+    settings
+        .map_or_else(|| format!("/in/{org}/{source}/{token}"), |settings| settings.url(org, source, token))
+}
+
+/// A request as shown afterwards.
+#[derive(Serialize)]
+pub(in crate::api) struct SeenOut {
+    at: UnixMs,
+    verdict: &'static str,
+    status: u16,
+    event: Option<String>,
+    delivery_id: Option<String>,
+    events: usize,
+    duration_ms: u64,
+    peer: Option<String>,
+    bytes: usize,
+    detail: String,
+}
+
+impl From<Seen> for SeenOut {
+    fn from(seen: Seen) -> SeenOut {
+        SeenOut {
+            at: seen.at,
+            verdict: seen.verdict.code(),
+            status: seen.status,
+            event: seen.event,
+            delivery_id: seen.delivery_id,
+            events: seen.events,
+            duration_ms: u64::try_from(seen.duration.as_millis()).unwrap_or(u64::MAX),
+            peer: seen.peer.map(|peer| peer.to_string()),
+            bytes: seen.bytes,
+            detail: seen.detail,
+        }
+    }
+}
+
+/// Reads the body of `POST …/sources/{source}/test`.
+pub(in crate::api) fn read_source_trial(body: &[u8]) -> Result<TrialGiven, Problem> {
+    let members = Members::parse(body, &["body", "content_type", "event", "enqueue"])?;
+    Ok(TrialGiven {
+        body: members.text("body")?.map(|text| Bytes::from(text.into_owned())),
+        content_type: members.text("content_type")?.map(std::borrow::Cow::into_owned),
+        event: members.text("event")?.map(std::borrow::Cow::into_owned),
+        enqueue: members.value("enqueue", "true or false")?.unwrap_or(false),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serving::problem::Kind;
+
+    fn read(body: &str) -> Result<Source, Problem> {
+        let catalogue = Catalogue::shipped();
+        read_source("in".parse().unwrap(), body.as_bytes(), &catalogue, TokenHash::of("t"), UnixMs(7))
+    }
+
+    #[test]
+    fn what_is_left_out_gets_its_default() {
+        let source = read(r#"{"kind":"slack","secret":"s"}"#).unwrap();
+        assert_eq!((source.kind, source.secrets.len()), (SourceKind::Slack, 1));
+        assert_eq!((source.unmapped, source.enabled, source.catalogue), (Unmapped::Keep, true, None));
+        let source = read(r#"{"kind":"hmac","secret":"s","header":"X-Sig"}"#).unwrap();
+        let expected = HmacProof {
+            header: "x-sig".into(),
+            algorithm: Algorithm::Sha256,
+            encoding: Encoding::Hex,
+            prefix: "".into(),
+            timestamp_header: None,
+        };
+        assert_eq!(source.kind, SourceKind::Hmac(expected));
+        assert_eq!(read(r#"{"kind":"token"}"#).unwrap().secrets, []);
+        let several = read(r#"{"kind":"github","secrets":["new","old"]}"#).unwrap();
+        assert_eq!(several.secrets, ["new", "old"].map(|text| Secret::new(text.into())));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_field() {
+        for (body, field, says) in [
+            ("{}", "/kind", "slack, github"),
+            (r#"{"kind":"slak","secret":"s"}"#, "/kind", "did you mean \"slack\""),
+            (r#"{"kind":"slack"}"#, "/secret", "missing"),
+            (r#"{"kind":"slack","secret":""}"#, "/secret", "must"),
+            (r#"{"kind":"slack","secret":"s","secrets":["t"]}"#, "/secrets", "not both"),
+            (r#"{"kind":"slack","secrets":[]}"#, "/secrets", "1 to 10"),
+            (r#"{"kind":"slack","secrets":["s",7]}"#, "/secrets/1", "string"),
+            (r#"{"kind":"standard","secret":"whsec_x"}"#, "/secret", "whsec_"),
+            (r#"{"kind":"token","secret":"s"}"#, "/secret", "has none"),
+            (r#"{"kind":"slack","secret":"s","header":"x"}"#, "/header", "hmac"),
+            (r#"{"kind":"slack","secret":"s","id_header":"x"}"#, "/id_header", "token"),
+            (r#"{"kind":"hmac","secret":"s"}"#, "/header", "missing"),
+            (r#"{"kind":"hmac","secret":"s","header":"a b"}"#, "/header", "header's name"),
+            (r#"{"kind":"hmac","secret":"s","header":"x","algorithm":"md5"}"#, "/algorithm", "sha256"),
+            (r#"{"kind":"hmac","secret":"s","header":"x","encoding":"hx"}"#, "/encoding", "base64"),
+            (r#"{"kind":"hmac","secret":"s","header":"x","prefix":"a b"}"#, "/prefix", "visible"),
+            (r#"{"kind":"token","catalogue":"shop"}"#, "/catalogue", "there are"),
+            (r#"{"kind":"token","unmapped":"lose"}"#, "/unmapped", "drop, keep"),
+        ] {
+            let problem = read(body).err().unwrap_or_else(|| panic!("accepted: {body}"));
+            assert_eq!(problem.field.as_deref(), Some(field), "{body}: {}", problem.detail);
+            assert_eq!(problem.kind, Kind::InvalidField, "{body}");
+            assert!(problem.detail.contains(says), "{body}: {}", problem.detail);
+        }
+    }
+
+    #[test]
+    fn neither_token_nor_secret_is_shown() {
+        let source =
+            read(r#"{"kind":"hmac","secret":"canary","header":"x-sig","prefix":"sha256="}"#).unwrap();
+        let settings = |token: &str| format!("https://hooks.example.com/in/acme/in/{token}");
+        let out = SourceOut::of(&source, settings, None, Summary::default());
+        let shown = serde_json::to_value(&out).unwrap();
+        assert_eq!(shown["url"], "https://hooks.example.com/in/acme/in/***");
+        assert_eq!((&shown["secrets"], &shown["header"]), (&1.into(), &"x-sig".into()));
+        assert!(!shown.to_string().contains("canary") && shown.get("token").is_none());
+        let out = SourceOut::of(&source, settings, Some("t0ken"), Summary::default());
+        let shown = serde_json::to_value(&out).unwrap();
+        assert_eq!(shown["url"], "https://hooks.example.com/in/acme/in/t0ken");
+        assert_eq!(shown["token"], "t0ken");
+    }
+}
