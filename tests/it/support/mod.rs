@@ -6,6 +6,7 @@ pub mod dns;
 pub mod http;
 pub mod ledger;
 pub mod network;
+pub mod official;
 pub mod receiver;
 
 use std::time::{Duration, Instant};
