@@ -78,6 +78,8 @@ mod store_refused;
 mod bench;
 // The commands as processes of their own.
 mod cli;
+// Incoming webhooks from the command line.
+mod sources_cli;
 // Dead letters from the command line.
 mod cli_dead_letters;
 // The store of a stopped daemon.
