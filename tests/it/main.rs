@@ -66,6 +66,8 @@ mod hostile_producers;
 mod hostile_receivers;
 // What receivers check requests by.
 mod proof_of_origin;
+// Incoming webhooks, signed by the official libraries of those who send them.
+mod sources_official;
 // Proxies, certificates, resolvers.
 mod routes;
 // Start, stop, reload, restart.
