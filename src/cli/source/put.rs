@@ -125,7 +125,7 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &PutArgs) -> R
     }
     let kind = answer.get("kind").and_then(Value::as_str).unwrap_or_default();
     output::note(&format!(
-        "created; paste its URL there: {}\nThe URL is a secret and is shown this once; `postrider source reset-token {} {}` \
+        "created; paste the URL into: {}\nThe URL is a secret and is shown this once; `postrider source reset-token {} {}` \
          makes another.",
         place(kind),
         args.org,
@@ -138,22 +138,22 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &PutArgs) -> R
 fn place(kind: &str) -> &'static str {
     match kind {
         "slack" => {
-            "Slack app > Slash Commands > Request URL\n(and Event Subscriptions, Interactivity); the secret is the app's \
-             Signing Secret, under Basic Information"
+            "Slack app > Slash Commands > Request URL (or Event Subscriptions)\nits secret is the app's Signing Secret, \
+             under Basic Information"
         }
         "github" => {
             "repository Settings > Webhooks > Add webhook > Payload URL\nwith content type application/json and the same \
              secret"
         }
         "stripe" => {
-            "Developers > Webhooks > Add endpoint\nStripe then shows the signing secret (whsec_…): put the source again \
-             with it"
+            "Developers > Webhooks > Add endpoint\nStripe then shows its signing secret (whsec_…): put the source again \
+             with it, the URL stays"
         }
         "hipchat" => {
-            "the webhook's \"url\" in the capabilities descriptor of the add-on\nthe secret is the oauthSecret that its \
-             installation was given"
+            "the url of the webhook in the add-on's capabilities descriptor\nits secret is the oauthSecret of the \
+             installation: put the source again with it, the URL stays"
         }
-        "token" => "the sender's webhook settings\nwhoever has the URL can post: the sender signs nothing",
+        "token" => "the sender's webhook settings\nit signs nothing: whoever has the URL can post",
         _ => "the sender's webhook settings, with the same secret",
     }
 }
