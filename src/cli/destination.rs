@@ -113,7 +113,7 @@ impl DestinationArgs {
 }
 
 /// The text in a file, or stdin for `-`.
-fn text(file: &Path, what: &str) -> Result<String> {
+pub(super) fn text(file: &Path, what: &str) -> Result<String> {
     String::from_utf8(read_input(Some(file), what)?)
         .map_err(|_| Failure::failed(format!("the {what} in {} is not UTF-8 text", file.display())))
 }

@@ -23,6 +23,7 @@ mod paging;
 mod queue;
 mod serve;
 mod session;
+mod source;
 mod status;
 mod webhook;
 mod why;
@@ -99,6 +100,9 @@ enum Command {
     /// Webhooks of an org: where its events go.
     #[command(subcommand)]
     Webhook(webhook::WebhookCommand),
+    /// Sources of an org: addresses where outside services post what becomes its events.
+    #[command(subcommand)]
+    Source(source::SourceCommand),
     /// An org's queue: look at it, and act on its head.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
@@ -184,6 +188,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Org(command) => org::run(context, command).await,
         Command::Client(command) => client::run(context, command).await,
         Command::Webhook(command) => webhook::run(context, command).await,
+        Command::Source(command) => source::run(context, command).await,
         Command::Queue(command) => queue::run(context, command).await,
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,

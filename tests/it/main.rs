@@ -66,6 +66,8 @@ mod hostile_producers;
 mod hostile_receivers;
 // What receivers check requests by.
 mod proof_of_origin;
+// Incoming webhooks, signed by the official libraries of those who send them.
+mod sources_official;
 // Proxies, certificates, resolvers.
 mod routes;
 // Start, stop, reload, restart.
@@ -78,6 +80,8 @@ mod store_refused;
 mod bench;
 // The commands as processes of their own.
 mod cli;
+// Incoming webhooks from the command line.
+mod sources_cli;
 // Dead letters from the command line.
 mod cli_dead_letters;
 // The store of a stopped daemon.

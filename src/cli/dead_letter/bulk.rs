@@ -99,7 +99,7 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
             Verb::Retry => format!("Retry {}?", letters(matched)),
             Verb::Discard => format!("Discard {} for good?", letters(matched)),
         };
-        output::confirm(&question, false)?;
+        output::confirm(&question, false, "Say so with --yes, or look first with --dry-run")?;
     }
     let answer = call(false).await?;
     let done = answer.get(verb.done()).and_then(Value::as_u64).unwrap_or(0);

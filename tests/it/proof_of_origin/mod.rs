@@ -1,8 +1,6 @@
 //! Proof of origin, as receivers check it: what the real binary delivers, under the official libraries of Standard
 //! Webhooks for Rust, Python and JavaScript.
 
-mod official;
-
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
@@ -11,11 +9,15 @@ use serde_json::{Value, json};
 
 use crate::support;
 use crate::support::daemon::retry;
+use crate::support::official;
 use crate::support::{Answer, Daemon, Received, Receiver, Site, wait_until};
 
 /// 24 bytes, as in the library's own example, and 64 bytes.
 const FIRST: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const PAYLOAD: &str = r#"{"n":1,"text":"Zürich 😀 \u00e9\/ \"quoted\"" , "spaced" : [ ] }"#;
+
+/// Where the libraries are installed.
+const PLACE: &str = "standardwebhooks";
 
 /// A delivery, and what its receiver may check it with.
 struct Delivered {
@@ -117,8 +119,12 @@ fn the_official_libraries_take_what_is_delivered_and_nothing_else() {
     let count = |keys: fn(&Delivered) -> usize| all.iter().map(keys).sum::<usize>();
     let shared = count(|one| one.secrets.len() * 5 + one.others.len());
     let public = count(|one| one.public_keys.len() * 5);
-    assert_eq!(official::python(&input), shared);
-    assert_eq!(official::node(&input), shared + public);
+    let checks = |output: String| output.trim().parse::<usize>().unwrap();
+    let [python, node] = [[("standardwebhooks", "1.1.0")], [("standardwebhooks", "1.1.1")]];
+    let said = official::python(PLACE, &python, "proof_of_origin/verify.py", &input);
+    assert_eq!(checks(said), shared);
+    let said = official::node(PLACE, &node, "proof_of_origin/verify.cjs", &input);
+    assert_eq!(checks(said), shared + public);
     for one in &all {
         rust(one);
     }

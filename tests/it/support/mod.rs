@@ -6,7 +6,9 @@ pub mod dns;
 pub mod http;
 pub mod ledger;
 pub mod network;
+pub mod official;
 pub mod receiver;
+pub mod sources;
 
 use std::time::{Duration, Instant};
 

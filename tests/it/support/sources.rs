@@ -1,0 +1,45 @@
+//! A site that takes incoming webhooks, and outside services that post there: over TCP, with what headers they like.
+
+use std::io::{Error, Write as _};
+use std::net::{TcpListener, TcpStream};
+
+use serde_json::Value;
+
+use super::http::{Reply, read_reply};
+use super::{Daemon, PATIENCE, Site};
+
+/// A site that listens for outside services on this address.
+pub fn site() -> (Site, String) {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let base = Site::new();
+    (Site::with(&format!("{}[sources]\nlisten = \"{address}\"\n", base.config())), address)
+}
+
+/// Creates a source of the org; its URL.
+#[track_caller]
+pub fn put(daemon: &Daemon<'_>, org: &str, source: &str, settings: &Value) -> String {
+    let path = format!("/v1/orgs/{org}/sources/{source}");
+    let answer = daemon.admin("PUT", &path, settings).expect(201).json();
+    answer["url"].as_str().unwrap().to_owned()
+}
+
+/// Posts as an outside service does.
+pub fn post(url: &str, headers: &[(String, String)], body: &[u8]) -> Result<Reply, Error> {
+    let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let length = body.len();
+    let mut head = format!("POST /{path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
+    head += &format!("content-length: {length}\r\n");
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    stream.write_all(&[head.as_bytes(), b"\r\n", body].concat())?;
+    read_reply(&mut stream)
+}
+
+/// Posts JSON with no proof but the URL.
+#[track_caller]
+pub fn post_json(url: &str, body: &str) -> Reply {
+    post(url, &[("content-type".to_owned(), "application/json".to_owned())], body.as_bytes()).unwrap()
+}
