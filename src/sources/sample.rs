@@ -28,10 +28,11 @@ pub fn body(kind: &SourceKind) -> (&'static str, &'static str, Option<&'static s
         SourceKind::Slack => (include_str!("../../data/sources/slack.form"), None),
         SourceKind::Github => (include_str!("../../data/sources/github.json"), Some("issues")),
         SourceKind::Stripe => (include_str!("../../data/sources/stripe.json"), None),
-        SourceKind::Standard => (include_str!("../../data/sources/standard.json"), None),
         SourceKind::Hipchat => (include_str!("../../data/sources/hipchat.json"), None),
-        SourceKind::Token => (include_str!("../../data/sources/token.json"), None),
-        SourceKind::Hmac(_) => (include_str!("../../data/sources/hmac.json"), None),
+        // Those who may say anything say it as a product does that is known here.
+        SourceKind::Standard | SourceKind::Token | SourceKind::Hmac(_) => {
+            (include_str!("../../data/sources/task.json"), None)
+        }
     };
     let content_type =
         if *kind == SourceKind::Slack { "application/x-www-form-urlencoded" } else { "application/json" };
