@@ -151,8 +151,8 @@ impl<'de> Visitor<'de> for Look<'_> {
 mod tests {
     use super::*;
 
-    fn text(text: &str) -> Option<Found> {
-        Some(Found::Text(text.to_owned()))
+    fn text(text: &str) -> Found {
+        Found::Text(text.to_owned())
     }
 
     #[test]
@@ -163,7 +163,8 @@ mod tests {
             [&["a"], &["b", "c", "d"], &["n"], &["f"], &["z"], &["u"], &["l"], &["b"], &["a", "x"]],
         );
         let number = |number: &str| Some(Found::Number(number.to_owned()));
-        let expected = [text("x"), number("7"), number("-3"), None, None, text("ä"), None, None, None];
+        let expected =
+            [Some(text("x")), number("7"), number("-3"), None, None, Some(text("ä")), None, None, None];
         assert_eq!(found, Ok(expected));
         for plain in [&b"null"[..], b"[]", b"7", b"\"x\"", b"{}"] {
             assert_eq!(pick(plain, [&["a"]]), Ok([None]));

@@ -1,1 +1,230 @@
+use http::HeaderValue;
 
+use super::*;
+use crate::model::{Algorithm, Encoding, HmacProof, TokenHash, UnixMs, Unmapped};
+
+const FORM: &str = "application/x-www-form-urlencoded";
+
+fn source(kind: SourceKind) -> Source {
+    Source {
+        id: "in".parse().unwrap(),
+        kind,
+        secrets: Vec::new(),
+        token: TokenHash::of("token"),
+        token_at: UnixMs(0),
+        id_header: None,
+        catalogue: None,
+        unmapped: Unmapped::Drop,
+        enabled: true,
+        description: String::new(),
+        created_at: UnixMs(0),
+        updated_at: UnixMs(0),
+    }
+}
+
+fn reading(source: &Source, headers: &[(&'static str, &str)], body: &[u8]) -> Result<Reading, Unreadable> {
+    let mut map = HeaderMap::new();
+    for (name, value) in headers {
+        map.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+    }
+    read(source, &Arrived { headers: &map, query: None, body })
+}
+
+/// Event, id and JSON of a request.
+#[track_caller]
+fn read_as(
+    source: &Source,
+    headers: &[(&'static str, &str)],
+    body: &str,
+) -> (Option<String>, Option<String>, String) {
+    match reading(source, headers, body.as_bytes()) {
+        Ok(Reading::Request(Request { event, id, json })) => {
+            (event, id, String::from_utf8(json.to_vec()).unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn probe(source: &Source, headers: &[(&'static str, &str)], body: &str) -> (&'static str, String) {
+    match reading(source, headers, body.as_bytes()) {
+        Ok(Reading::Probe(answer)) => (answer.content_type, answer.text),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn named(event: &str, id: &str, json: &str) -> (Option<String>, Option<String>, String) {
+    let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+    (some(event), some(id), json.to_owned())
+}
+
+#[test]
+fn slack_sends_commands_components_and_events() {
+    let slack = source(SourceKind::Slack);
+    let form = [("content-type", "application/x-www-form-urlencoded; charset=utf-8")];
+    let command = "command=%2Ftrack&text=Landing+page+in+Website&trigger_id=17.42.0a";
+    let json = r#"{"command":"/track","text":"Landing page in Website","trigger_id":"17.42.0a"}"#;
+    assert_eq!(read_as(&slack, &form, command), named("/track", "17.42.0a", json));
+    assert_eq!(read_as(&slack, &form, "text=x"), named("", "", r#"{"text":"x"}"#));
+    let component = "payload=%7B%22type%22%3A%22block_actions%22%2C+%22trigger_id%22%3A%22t%22%7D";
+    let json = r#"{"type":"block_actions", "trigger_id":"t"}"#;
+    assert_eq!(read_as(&slack, &form, component), named("block_actions", "t", json));
+
+    let event = r#" {"type":"event_callback","event_id":"Ev1","event":{"type":"app_mention"}} "#;
+    for headers in [&[("content-type", "Application/JSON")][..], &[]] {
+        assert_eq!(read_as(&slack, headers, event), named("app_mention", "Ev1", event));
+    }
+    let outer = r#"{"type":"app_rate_limited","event":"no object"}"#;
+    assert_eq!(read_as(&slack, &[], outer), named("app_rate_limited", "", outer));
+}
+
+#[test]
+fn slack_looks_whether_someone_is_there() {
+    let slack = source(SourceKind::Slack);
+    let form = [("content-type", FORM)];
+    assert_eq!(probe(&slack, &form, "ssl_check=1&token=x"), ("text/plain", String::new()));
+    let challenge = r#"{"type":"url_verification","token":"x","challenge":"3eZbrw1"}"#;
+    assert_eq!(probe(&slack, &[], challenge), ("text/plain", "3eZbrw1".to_owned()));
+    assert!(reading(&slack, &[], br#"{"type":"url_verification","challenge":1}"#).is_err());
+
+    let mut headers = HeaderMap::new();
+    assert!(!is_ssl_check(&headers, b"ssl_check=1"));
+    headers.insert("content-type", HeaderValue::from_static(FORM));
+    assert!(is_ssl_check(&headers, b"ssl_check=1"));
+    assert!(is_ssl_check(&headers, b"token=x&ssl_check=1"));
+    for body in
+        [&b""[..], b"ssl_check=0", b"ssl_check=11", b"xssl_check=1", b"text=%26ssl_check=1", b"ssl%5Fcheck=1"]
+    {
+        assert!(!is_ssl_check(&headers, body), "{}", String::from_utf8_lossy(body));
+    }
+    headers.insert("x-slack-signature", HeaderValue::from_static("v0="));
+    assert!(!is_ssl_check(&headers, b"ssl_check=1"));
+}
+
+#[test]
+fn github_says_in_headers_what_happened() {
+    let github = source(SourceKind::Github);
+    let both = [("x-github-event", "issues"), ("x-github-delivery", "72d3162e-cc78")];
+    let json = r#"{"action": "opened"}"#;
+    assert_eq!(read_as(&github, &both, json), named("issues", "72d3162e-cc78", json));
+    assert_eq!(read_as(&github, &[], json), named("", "", json));
+    let form = [both[0], both[1], ("content-type", FORM)];
+    let body = "payload=%7B%22action%22%3A+%22opened%22%7D";
+    assert_eq!(read_as(&github, &form, body), named("issues", "72d3162e-cc78", json));
+    let ping = [("x-github-event", "ping")];
+    assert_eq!(probe(&github, &ping, "{}"), ("application/json", r#"{"ok":true}"#.to_owned()));
+
+    for (headers, body) in [
+        (&form[..], "payload=%7B%7D&more=1"),
+        (&form[..], "other=%7B%7D"),
+        (&form[..], "payload=%7B"),
+        (&ping[..], "no JSON"),
+        (&[both[0], both[0]][..], "{}"),
+    ] {
+        assert!(matches!(reading(&github, headers, body.as_bytes()), Err(Unreadable::Body(_))), "{body}");
+    }
+}
+
+#[test]
+fn others_say_it_in_the_body() {
+    let stripe = r#"{"id":"evt_1","type":"invoice.paid","data":{"id":"no","type":"no"}}"#;
+    assert_eq!(read_as(&source(SourceKind::Stripe), &[], stripe), named("invoice.paid", "evt_1", stripe));
+    assert_eq!(read_as(&source(SourceKind::Stripe), &[], "[7]"), named("", "", "[7]"));
+    assert_eq!(read_as(&source(SourceKind::Stripe), &[], r#"{"id":7}"#), named("", "", r#"{"id":7}"#));
+    let standard = r#"{"type":"contact.created","id":"no"}"#;
+    let headers = [("webhook-id", "msg_1"), ("content-type", "application/cloudevents+json")];
+    assert_eq!(
+        read_as(&source(SourceKind::Standard), &headers, standard),
+        named("contact.created", "msg_1", standard)
+    );
+    for (id, read) in [("7", "7"), ("\"4c6d\"", "4c6d"), ("null", ""), ("1.5", ""), ("{}", "")] {
+        let room = format!(r#"{{"event":"room_message","item":{{"message":{{"id":{id}}}}}}}"#);
+        assert_eq!(read_as(&source(SourceKind::Hipchat), &[], &room), named("room_message", read, &room));
+    }
+}
+
+#[test]
+fn senders_of_no_standard_are_read_by_what_is_usual() {
+    let mut token = source(SourceKind::Token);
+    for (body, event) in [
+        (r#"{"event":"c","event_name":"b","type":"a"}"#, "a"),
+        (r#"{"event":"c","event_name":"b","type":1}"#, "b"),
+        (r#"{"event":"c"}"#, "c"),
+        (r#"{"event":{"type":"no"}}"#, ""),
+        ("7", ""),
+    ] {
+        assert_eq!(read_as(&token, &[("x-id", "1")], body), named(event, "", body));
+    }
+    let form = [("content-type", FORM), ("x-id", "1")];
+    assert_eq!(
+        read_as(&token, &form, "event=c&event_name=b&x="),
+        named("b", "", r#"{"event":"c","event_name":"b","x":""}"#)
+    );
+    token.id_header = Some("x-id".into());
+    assert_eq!(read_as(&token, &form, "x="), named("", "1", r#"{"x":""}"#));
+    assert_eq!(read_as(&token, &[], "{}"), named("", "", "{}"));
+}
+
+#[test]
+fn what_was_signed_at_a_time_is_named_by_its_signature() {
+    let hmac = |timestamp: bool| {
+        source(SourceKind::Hmac(HmacProof {
+            header: "x-signature".into(),
+            algorithm: Algorithm::Sha1,
+            encoding: Encoding::Hex,
+            prefix: "s=".into(),
+            timestamp_header: timestamp.then(|| "x-time".into()),
+        }))
+    };
+    let code = "ab".repeat(20);
+    let (lower, upper) = (format!("s={code}"), format!("s={}", code.to_uppercase()));
+    for value in [&lower, &upper] {
+        assert_eq!(read_as(&hmac(true), &[("x-signature", value)], "{}"), named("", &code, "{}"));
+        assert_eq!(read_as(&hmac(false), &[("x-signature", value)], "{}"), named("", "", "{}"));
+    }
+    let mut with_id = hmac(true);
+    with_id.id_header = Some("x-id".into());
+    assert_eq!(read_as(&with_id, &[("x-signature", &lower), ("x-id", "7")], "{}"), named("", "7", "{}"));
+    assert_eq!(read_as(&with_id, &[("x-signature", &lower)], "{}"), named("", "", "{}"));
+}
+
+#[test]
+fn a_name_that_is_none_is_left_out() {
+    let standard = source(SourceKind::Standard);
+    let longest = "x".repeat(256);
+    assert_eq!(read_as(&standard, &[("webhook-id", &longest)], "{}"), named("", &longest, "{}"));
+    for id in ["", &"x".repeat(257), "a\tb", "ä"] {
+        assert_eq!(read_as(&standard, &[("webhook-id", id)], "{}"), named("", "", "{}"), "{id}");
+    }
+    assert_eq!(read_as(&standard, &[("webhook-id", "1"), ("webhook-id", "2")], "{}"), named("", "", "{}"));
+    for body in
+        [r#"{"type":"a\nb"}"#.to_owned(), r#"{"type":""}"#.to_owned(), format!(r#"{{"type":"{longest}x"}}"#)]
+    {
+        assert_eq!(read_as(&standard, &[], &body), named("", "", &body));
+    }
+}
+
+#[test]
+fn a_body_of_another_type_is_told_apart_from_a_wrong_one() {
+    let all = [SourceKind::Slack, SourceKind::Github, SourceKind::Stripe, SourceKind::Standard];
+    for kind in all.into_iter().chain([SourceKind::Hipchat, SourceKind::Token]) {
+        let source = source(kind);
+        for said in ["text/plain", "multipart/form-data", "", "application/jsonx", "text/x+json"] {
+            let read = reading(&source, &[("content-type", said)], b"{}");
+            assert!(matches!(read, Err(Unreadable::ContentType(_))), "{said}: {read:?}");
+        }
+        for body in [&b""[..], b"{", b"hidden", br#"{"hidden":1,"hidden":2}"#, b"{\"a\":\"\xff\"}"] {
+            let why = reading(&source, &[], body).unwrap_err();
+            assert!(matches!(why, Unreadable::Body(_)) && !why.to_string().contains("hidden"), "{why}");
+        }
+        let form = reading(&source, &[("content-type", FORM)], b"payload={}");
+        let takes_forms = matches!(source.kind, SourceKind::Slack | SourceKind::Github | SourceKind::Token);
+        assert_eq!(form.is_ok(), takes_forms, "{:?}", source.kind);
+    }
+}
+
+#[test]
+fn nothing_of_a_request_is_shown() {
+    let read = reading(&source(SourceKind::Stripe), &[], br#"{"id":"hidden","type":"seen"}"#).unwrap();
+    assert_eq!(format!("{read:?}"), r#"Request(Request { event: Some("seen"), .. })"#);
+}
