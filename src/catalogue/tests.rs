@@ -28,7 +28,7 @@ fn what_comes_along_can_be_read_and_holds_what_it_says() {
         Product::read(&files).unwrap().check(&files).unwrap();
     }
     let shipped = Catalogue::shipped();
-    assert_eq!(shipped.entries().count(), 3 + 13 + 3 + 10);
+    assert_eq!(shipped.entries().count(), 3 + 13 + 3 + 18);
     let find = |name: &str| shipped.find(&name.parse().unwrap()).unwrap();
     assert_eq!(names(find("absence.event.deleted")), ["eventId", "typeId", "typeKey"]);
     assert_eq!(names(find("timekit.booking.error")), ["bookingId", "graph", "state"]);
@@ -284,4 +284,57 @@ fn the_example_of_the_readme_is_a_catalogue() {
     let catalogue = Catalogue::read(&[files("c/parcels", &text, &[])]).unwrap();
     assert!(catalogue.profile("parcels").is_some());
     assert!(catalogue.products()[0].rules.has("parcels.parcel"));
+}
+
+const Q: &str = "product = 'q'\n[events]\n'q.asked' = {}\n";
+const RULES: &str =
+    "[[rules]]\nwhen = 'body.a == 1'\nevent = 'q.asked'\npayload = 'body'\nanswer = \"'yes'\"\n";
+
+#[test]
+fn what_requests_mean_stands_in_the_main_file_or_in_one_of_its_own() {
+    let body = bytes::Bytes::from_static(br#"{ "a": 1 }"#);
+    let request = IncomingRequest {
+        product: "q",
+        kind: "token",
+        source: "s",
+        event: None,
+        id: None,
+        body: &body,
+        at: crate::model::UnixMs(0),
+        org: &"acme".parse().unwrap(),
+        org_number: crate::model::OrgNumber(1),
+    };
+    let limits = ChangeLimits { max_events: 1, max_cost: 1000, max_payload_bytes: 1000 };
+    let beside = Catalogue::read(&[files("c/q", Q, &[("requests.toml", RULES)])]).unwrap();
+    let within = Q.to_owned() + &RULES.replace("[[rules]]", "[[requests.rules]]");
+    let within = Catalogue::read(&[files("c/q", &within, &[]), files("c/p", P, &[])]).unwrap();
+    for catalogue in [beside, within] {
+        assert_eq!(catalogue.request_products().collect::<Vec<_>>(), ["q"]);
+        let mapped = catalogue.map(&request, &limits).unwrap();
+        assert_eq!(mapped.answer.as_deref(), Some("yes"));
+        assert_eq!((mapped.events[0].event_type.as_str(), &mapped.events[0].payload), ("q.asked", &body));
+        assert!(catalogue.maps_requests("q"));
+        for other in ["p", "r"] {
+            assert!(!catalogue.maps_requests(other));
+            let request = IncomingRequest { product: other, ..request };
+            assert_eq!(catalogue.map(&request, &limits), Err(RequestRefused::NoRules));
+        }
+    }
+    assert!(!format!("{request:?}").contains('1'), "{request:?}");
+}
+
+#[test]
+fn a_fault_in_the_rules_for_requests_is_named_with_their_file() {
+    let refused = |main: &str, text: &str| {
+        Catalogue::read(&[files("c/q", main, &[("requests.toml", text)])]).unwrap_err().to_string()
+    };
+    let wrong = RULES.replace("body.a", "bdy.a");
+    assert!(refused(Q, &wrong).starts_with("c/q/requests.toml:2: there is no variable bdy"));
+    assert!(refused(Q, "\nrules = 1").starts_with("c/q/requests.toml:2: invalid type"));
+    assert!(refused(Q, "commands = []").starts_with("c/q/requests.toml:1: missing field `rules`"));
+    let both = format!("{Q}[requests]\nrules = []\n");
+    let said = "c/q/catalogue.toml:4: ";
+    assert!(refused(&both, RULES).starts_with(said), "{}", refused(&both, RULES));
+    let both = Q.to_owned() + &RULES.replace("[[rules]]", "[[requests.rules]]");
+    assert!(refused(&both, RULES).contains("are in requests.toml already"), "{}", refused(&both, RULES));
 }

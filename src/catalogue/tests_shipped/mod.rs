@@ -3,6 +3,8 @@
 
 mod absence;
 mod payloads;
+mod payloads_inbound;
+mod requests;
 mod timekit;
 mod timetime;
 mod trackingtime;

@@ -17,6 +17,8 @@ fn a_faulty_catalogue_is_refused_where_the_fault_is() {
         ("when = 'true'\nrefuse = 'x'\nfield = '/org'", "'/org'", "/old, /new or /actor"),
         ("when = 'true'\nevent = 'p.changed'\npayload = '1'\nfield = '/new'", "'/new'", "`refuse` only"),
         ("when = 'true'\nevent = 'q.changed'\npayload = 'new'", "'q.changed'", "did you mean p.changed?"),
+        ("when = 'true'\nanswer = '1'", "'1'", "nobody asked here"),
+        ("when = 'command(new) == null'\nrefuse = 'x'", "command", "for rules of requests"),
         ("when = '1 +'\nrefuse = 'x'", "'\nrefuse", "<EOF>"),
         ("when = '''\n\ntrue ||\n (new.a == )'''\nrefuse = 'x'", ")'''", ""),
         ("when = 'nwe.a == 1'\nrefuse = 'x'", "nwe", "there is no variable nwe, did you mean new?"),

@@ -2,8 +2,10 @@
 
 mod budget;
 mod faults;
+mod grammar;
 mod parity;
 mod properties;
+mod requests;
 mod values;
 
 use std::collections::BTreeMap;
