@@ -13,6 +13,7 @@
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
+//! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
 //! Limits beside those of `serving`, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, bytes
@@ -27,6 +28,7 @@ mod events;
 pub mod fuzzing;
 mod health;
 mod lines;
+mod metrics;
 mod orgs;
 mod params;
 mod queue;
@@ -261,6 +263,7 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
         ("/v1/status", get(status::show), None),
         ("/v1/reload", post(status::reload), None),
+        ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),
         ("/readyz", get(health::ready), both),
     ]

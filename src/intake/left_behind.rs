@@ -1,11 +1,11 @@
-//! Whether other catalogues would leave a webhook without something that it goes by: then its events would no longer
-//! reach it, or its limits no longer hold, and nobody would be told. PURE.
+//! Whether other catalogues would leave a webhook or source without something that it goes by: then its events would no longer
+//! reach it, its limits no longer hold, or its requests mean nothing, and nobody would be told. PURE.
 
 use crate::catalogue::Catalogue;
 use crate::model::{EventPattern, Webhook};
 use crate::queue::Org;
 
-/// What a webhook or client of this org goes by that the catalogues had before and would not have after, in words.
+/// What a webhook, client or source of this org goes by that the catalogues had before and would not have after, in words.
 #[must_use]
 pub fn left_behind(org: &Org, before: &Catalogue, after: &Catalogue) -> Option<String> {
     let clients = org.clients.values().filter_map(|client| {
@@ -16,12 +16,19 @@ pub fn left_behind(org: &Org, before: &Catalogue, after: &Catalogue) -> Option<S
         let lost = lost(webhook, before, after)?;
         Some(format!("webhook {} of org {} {lost}", webhook.id, org.id))
     });
-    let first = clients.chain(webhooks).next()?;
+    let sources = org.sources.values().filter_map(|source| {
+        let product = source.catalogue.as_deref()?;
+        let lost = before.maps_requests(product) && !after.maps_requests(product);
+        let goes_by =
+            || format!("source {} of org {} goes by the rules of {product} for requests", source.id, org.id);
+        lost.then(|| format!("{}, which no catalogue would have any more", goes_by()))
+    });
+    let first = clients.chain(webhooks).chain(sources).next()?;
     Some(format!("{first}; change that first"))
 }
 
 /// A webhook or client of this org that has a profile which is in no catalogue, in words: its limits and plans cannot be
-/// asked for.
+/// asked for. Or a source whose requests mean nothing for that reason.
 #[must_use]
 pub fn unknown_profile(org: &Org, catalogue: &Catalogue) -> Option<String> {
     let unknown = |profile: &Option<Box<str>>| {
@@ -35,7 +42,11 @@ pub fn unknown_profile(org: &Org, catalogue: &Catalogue) -> Option<String> {
         let profile = unknown(&webhook.profile)?;
         Some(format!("webhook {} of org {} has the profile {profile}", webhook.id, org.id))
     });
-    clients.chain(webhooks).next()
+    let sources = org.sources.values().filter_map(|source| {
+        let product = source.catalogue.as_deref().filter(|product| !catalogue.maps_requests(product))?;
+        Some(format!("source {} of org {} goes by the catalogue {product}", source.id, org.id))
+    });
+    clients.chain(webhooks).chain(sources).next()
 }
 
 fn lost(webhook: &Webhook, before: &Catalogue, after: &Catalogue) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Reading the configuration again: all of it is checked before any of it is put in force; on error nothing changes.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::api::{App, Settings};
 use crate::catalogue::{Catalogue, Current};
 use crate::config::{Config, Inputs};
 use crate::delivery::{Client, ClientSettings};
+use crate::sources::{self, Certificate, Gate};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
 const LIVE: [&str; 12] = [
@@ -36,6 +38,10 @@ pub struct Reloader {
     client: Client,
     /// Connections that the client may keep: what the open files allow does not change.
     connections_kept: usize,
+    /// Where requests of sources come in, the certificate that is shown there, and where that is.
+    gate: Arc<Gate>,
+    certificate: Certificate,
+    sources_at: Option<(SocketAddr, bool)>,
     level: LevelHandle,
     /// Set once the API is there, which in turn holds this.
     app: OnceLock<Weak<App>>,
@@ -48,12 +54,25 @@ impl Reloader {
         config: Config,
         catalogue: Current,
         client: (Client, usize),
+        (gate, certificate, sources_at): (Arc<Gate>, Certificate, Option<(SocketAddr, bool)>),
         level: LevelHandle,
     ) -> Reloader {
         let grace = Mutex::new(config.shutdown.grace);
         let (client, connections_kept) = client;
         let app = OnceLock::new();
-        Reloader { inputs, started_with: config, grace, catalogue, client, connections_kept, level, app }
+        Reloader {
+            inputs,
+            started_with: config,
+            grace,
+            catalogue,
+            client,
+            connections_kept,
+            gate,
+            certificate,
+            sources_at,
+            level,
+            app,
+        }
     }
 
     /// Whose settings change with a reload. The first one stays.
@@ -91,9 +110,23 @@ impl Reloader {
         if let Some(lost) = app.as_ref().and_then(|app| app.left_behind(&self.catalogue.get(), &catalogue)) {
             return Err(lost);
         }
+        let shown = Certificate::read(config.sources.tls.as_ref())?;
+        if let Some((address, had_tls)) = self.sources_at
+            && had_tls != shown.is_there()
+        {
+            let rule =
+                if had_tls { "cannot go without its certificate" } else { "cannot begin to speak TLS" };
+            return Err(format!(
+                "{address} {rule} (sources.tls_certificate_file) while it runs: restart for that"
+            ));
+        }
         // The last step that can fail is the first that changes something.
         self.client.replace(settings).map_err(|error| error.to_string())?;
         self.catalogue.set(catalogue.clone());
+        self.certificate.set(shown);
+        let limits = Settings::of(&config, catalogue.clone()).changes;
+        let at = self.sources_at;
+        self.gate.set_settings(sources::Settings::of(&config, catalogue.clone(), limits, at));
         self.level.set(config.log.level);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
         if let Some(app) = app {

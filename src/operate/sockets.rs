@@ -1,9 +1,10 @@
-//! The two listening sockets: passed by systemd, or bound here.
+//! The two listening sockets: passed by systemd, or bound here. (Where outside services post is TCP; it may be passed too.)
 //!
 //! Who may talk to the daemon is decided by who may open these files: mode 0660 and a group each,
 //! `postrider-submit` and `postrider-admin`, where those groups exist.
 
 use std::io::{Error, ErrorKind};
+use std::net::TcpListener;
 use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -77,7 +78,11 @@ pub enum SocketError {
 pub struct Passed {
     submit: Option<UnixListener>,
     admin: Option<UnixListener>,
+    sources: Option<TcpListener>,
 }
+
+/// What systemd calls the socket for outside services: `FileDescriptorName=`.
+const SOURCES: &str = "sources";
 
 impl Passed {
     /// Takes them. To be called once, first thing: it changes the environment.
@@ -87,6 +92,10 @@ impl Passed {
         let mut fds = ListenFd::from_env();
         let mut passed = Passed::default();
         for (index, name) in names.iter().enumerate() {
+            if name == SOURCES && passed.sources.is_none() {
+                passed.sources = fds.take_tcp_listener(index).map_err(SocketError::Passed)?;
+                continue;
+            }
             let Some(listener) = fds.take_unix_listener(index).map_err(SocketError::Passed)? else {
                 continue;
             };
@@ -94,8 +103,9 @@ impl Passed {
                 Some(Role::Submit) if passed.submit.is_none() => passed.submit = Some(listener),
                 Some(Role::Admin) if passed.admin.is_none() => passed.admin = Some(listener),
                 _ => {
-                    let message =
-                        format!("there is no use for the one named {name:?}: expected submit and admin");
+                    let message = format!(
+                        "there is no use for the one named {name:?}: expected submit, admin and sources"
+                    );
                     return Err(SocketError::Passed(Error::other(message)));
                 }
             }
@@ -103,10 +113,20 @@ impl Passed {
         Ok(passed)
     }
 
-    /// Whether there is anything.
+    /// Whether neither of the two is there.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.submit.is_none() && self.admin.is_none()
+    }
+
+    /// Gives up the two: others are bound in their place.
+    pub fn forget_sockets(&mut self) {
+        (self.submit, self.admin) = (None, None);
+    }
+
+    /// The socket for outside services.
+    pub fn take_sources(&mut self) -> Option<TcpListener> {
+        self.sources.take()
     }
 
     fn take_role(&mut self, role: Role) -> Option<UnixListener> {

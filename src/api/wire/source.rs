@@ -155,6 +155,8 @@ fn secrets(members: &Members<'_>, kind: &SourceKind) -> Result<Vec<Secret>, Prob
         (Some(_), Some(_)) => return Err(members.invalid("secrets", "give this or \"secret\", not both")),
         (Some(one), None) => return Ok(vec![checked(one.into_owned(), "/secret")?]),
         (None, Some(several)) => several,
+        // They tell their secret only once they know the address; until it is given, nothing is accepted.
+        (None, None) if tells_secret_later(kind) => return Ok(Vec::new()),
         (None, None) => return Err(members.missing("secret", "what requests are signed with")),
     };
     if !(1..=SOURCE_SECRETS_MAX).contains(&several.len()) {
@@ -167,6 +169,11 @@ fn secrets(members: &Members<'_>, kind: &SourceKind) -> Result<Vec<Secret>, Prob
         checked(text, &pointer)
     };
     several.iter().enumerate().map(read).collect()
+}
+
+/// Whether whoever posts shows the secret when the address is entered there.
+fn tells_secret_later(kind: &SourceKind) -> bool {
+    matches!(kind, SourceKind::Stripe | SourceKind::Standard | SourceKind::Hipchat)
 }
 
 fn product(members: &Members<'_>, catalogue: &Catalogue) -> Result<Option<Box<str>>, Problem> {
@@ -353,7 +360,9 @@ mod tests {
             timestamp_header: None,
         };
         assert_eq!(source.kind, SourceKind::Hmac(expected));
-        assert_eq!(read(r#"{"kind":"token"}"#).unwrap().secrets, []);
+        for without in [r#"{"kind":"token"}"#, r#"{"kind":"stripe"}"#, r#"{"kind":"standard"}"#] {
+            assert_eq!(read(without).unwrap().secrets, [], "{without}");
+        }
         let several = read(r#"{"kind":"github","secrets":["new","old"]}"#).unwrap();
         assert_eq!(several.secrets, ["new", "old"].map(|text| Secret::new(text.into())));
     }

@@ -1,21 +1,22 @@
 //! `postrider serve`: the daemon. Puts the rooms together in the order of the path, runs until told to stop, stops in
 //! order. Everything that can be wrong with the configuration is found before anything is touched.
 
+mod doors;
+
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Mode;
-use tokio::net::UnixListener;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use self::doors::Doors;
 use super::Context;
 use super::exit::{Exit, Failure, Result};
-use crate::api::{self, App, LastError, Socket};
+use crate::api::{self, App, LastError};
 use crate::catalogue::{Catalogue, Current};
 use crate::clock;
 use crate::config::{Config, Inputs, Paths};
@@ -25,11 +26,12 @@ use crate::operate::key::{self, Origin};
 use crate::operate::reload::Reloader;
 use crate::operate::shutdown::{Patience, Step};
 use crate::operate::signals::{Order, Orders};
-use crate::operate::sockets::{self, Listening, OwnSocket, Passed, Role};
+use crate::operate::sockets::Passed;
 use crate::operate::{limits, logs, notify, panics};
 use crate::queue::{MasterKey, Notice, OpenError, Queue, StoreHealth};
 use crate::scheduler::{self, Scheduler};
-use crate::serving::{self, ConnectionLimits};
+use crate::serving::ConnectionLimits;
+use crate::sources::{self, Gate};
 
 /// Threads for what may block: reads of the store and files. More would only wait for the same disk.
 const BLOCKING_THREADS_MAX: usize = 64;
@@ -100,41 +102,49 @@ struct Start<'a> {
 
 impl Start<'_> {
     /// Opens the store, binds the sockets, starts delivering.
-    fn daemon(self, passed: Passed) -> Result<Daemon> {
+    fn daemon(self, mut passed: Passed) -> Result<Daemon> {
         let data_dir = &self.paths.data_dir.path;
         create_data_dir(data_dir)?;
         Queue::check_directory(data_dir).map_err(refused_store)?;
         let key = self.key()?;
         let (queue, notices) = open_store(&self.config, data_dir, key)?;
         // Before anything is delivered: a daemon that cannot be talked to must not run.
-        let listening = listen(&self.paths, passed)?;
+        let listening = doors::listen(&self.paths, &mut passed)?;
+        let (certificate, has_tls) = doors::certificate(&self.config)?;
+        let outside = doors::listen_outside(&self.config, &mut passed, has_tls)?;
         let scheduler = self.scheduler(&queue, notices);
 
         let last_error = LastError::default();
         let settings = api::Settings::of(&self.config, self.catalogue.get());
         let limits = connection_limits(&self.config);
+        let at = outside.as_ref().map(|outside| outside.at);
+        let judged_by = sources::Settings::of(&self.config, self.catalogue.get(), settings.changes, at);
+        let gate = Arc::new(Gate::new(queue.clone(), judged_by));
+        let outside = outside.map(|outside| outside.with(gate.clone(), certificate.clone()));
         let reloader = Arc::new(Reloader::new(
             self.inputs,
             self.config,
             self.catalogue,
             (self.client, self.max_in_flight),
+            (gate.clone(), certificate, at),
             self.level,
         ));
         let reload = reloader.clone();
         let app = App::new(queue.clone(), Some(scheduler.clone()), settings)
             .with_last_error(last_error.clone())
+            .with_gate(gate)
             .with_reload(Box::new(move || reload.reload()));
         let app = Arc::new(app);
         if let Some(found) = app.unknown_profile() {
             tracing::warn!(
-                "{found}, which is in no catalogue in force: limits and plans of such profiles are not asked for; name their \
-                 products in catalogue.products or catalogue.dir"
+                "{found}, which is in no catalogue in force: limits and plans of such profiles are not asked for, and requests \
+                 of such sources are refused; name their products in catalogue.products or catalogue.dir"
             );
         }
         reloader.set_app(Arc::downgrade(&app));
         let stop = app.draining();
-        let api = Api::start(listening, &app, &limits, &stop)?;
-        Ok(Daemon { queue, scheduler, reloader, api, stop, last_error })
+        let doors = Doors::start(listening, outside, &app, (&limits.0, limits.1), &stop)?;
+        Ok(Daemon { queue, scheduler, reloader, doors, stop, last_error })
     }
 
     fn key(&self) -> Result<MasterKey> {
@@ -182,21 +192,29 @@ fn max_in_flight(config: &Config) -> usize {
     max_in_flight
 }
 
-/// As configured, or with as many connections as the open files allow.
-fn connection_limits(config: &Config) -> ConnectionLimits {
-    let mut limits = ConnectionLimits::from(config);
+/// As configured, or with as many connections as the open files allow: of the sockets, and of the listener for sources.
+fn connection_limits(config: &Config) -> (ConnectionLimits, ConnectionLimits) {
     let open_files = limits::raise_open_files();
-    let configured = limits.connections;
-    limits.connections = limits::clamp_connections(configured, open_files);
-    if limits.connections < configured {
-        tracing::warn!(
-            configured,
-            max_connections = limits.connections,
-            open_files,
-            "fewer connections per socket than configured: the limit on open files does not allow more"
-        );
-    }
-    limits
+    let clamped = |mut limits: ConnectionLimits, of| {
+        let configured = limits.connections;
+        limits.connections = limits::clamp_connections(configured, open_files);
+        if limits.connections < configured {
+            tracing::warn!(
+                of,
+                configured,
+                max_connections = limits.connections,
+                open_files,
+                "fewer connections than configured: the limit on open files does not allow more"
+            );
+        }
+        limits
+    };
+    let of_sources = ConnectionLimits {
+        connections: config.sources.max_connections,
+        header_timeout: config.sources.header_timeout,
+        ..ConnectionLimits::from(config)
+    };
+    (clamped(ConnectionLimits::from(config), "each socket"), clamped(of_sources, "sources"))
 }
 
 fn create_data_dir(dir: &Path) -> Result<()> {
@@ -225,67 +243,12 @@ fn refused_store(error: OpenError) -> Failure {
     }
 }
 
-fn listen(paths: &Paths, mut passed: Passed) -> Result<[Listening; 2]> {
-    if paths.runtime_dir_explicit && !passed.is_empty() {
-        tracing::warn!(
-            named_by = paths.runtime_dir.from,
-            "a runtime directory is named: the sockets passed by the service manager are not used"
-        );
-        passed = Passed::default();
-    }
-    let dir = &paths.runtime_dir.path;
-    let mut one = |role| sockets::listen(role, &mut passed, dir).map_err(failed);
-    Ok([one(Role::Submit)?, one(Role::Admin)?])
-}
-
-/// Both sockets, being served.
-struct Api {
-    serving: Vec<JoinHandle<usize>>,
-    /// Removed when the daemon is done.
-    own: Vec<OwnSocket>,
-}
-
-impl Api {
-    fn start(
-        listening: [Listening; 2],
-        app: &Arc<App>,
-        limits: &ConnectionLimits,
-        stop: &CancellationToken,
-    ) -> Result<Api> {
-        let mut api = Api { serving: Vec::new(), own: Vec::new() };
-        for socket in listening {
-            let router = match socket.role {
-                Role::Submit => api::router(app.clone(), Socket::Submit),
-                Role::Admin => api::router(app.clone(), Socket::Admin),
-            };
-            let (listener, own) = socket.split();
-            let listener = UnixListener::from_std(listener).map_err(failed)?;
-            api.serving.push(tokio::spawn(serving::serve(listener, router, limits.clone(), stop.clone())));
-            api.own.extend(own);
-        }
-        Ok(api)
-    }
-
-    /// Ends only when a listener does, which none does by itself.
-    async fn broken(&mut self) {
-        let _which = futures_util::future::select_all(&mut self.serving).await;
-    }
-
-    /// Waits for calls in progress; answers how many had to be cut.
-    async fn drained(&mut self) -> usize {
-        // One that has ended already has told `broken`.
-        let serving = self.serving.iter_mut().filter(|socket| !socket.is_finished());
-        let cut = futures_util::future::join_all(serving).await;
-        cut.into_iter().map(|cut| cut.unwrap_or(0)).sum()
-    }
-}
-
 /// A running daemon.
 struct Daemon {
     queue: Queue,
     scheduler: Scheduler,
     reloader: Arc<Reloader>,
-    api: Api,
+    doors: Doors,
     /// Cancelled: no new connection, no new call.
     stop: CancellationToken,
     last_error: LastError,
@@ -309,7 +272,7 @@ impl Daemon {
             let end = self.until_end(&mut orders).await;
             self.stop(end, orders).await
         });
-        drop(self.api.own);
+        drop(self.doors);
         outcome
     }
 
@@ -330,7 +293,7 @@ impl Daemon {
                 () = self.scheduler.gone() => {
                     return End::Broken("the scheduler has stopped by itself".to_owned());
                 }
-                () = self.api.broken() => return End::Broken("a socket is no longer served".to_owned()),
+                () = self.doors.broken() => return End::Broken("a socket is no longer served".to_owned()),
             }
         }
     }
@@ -392,7 +355,7 @@ impl Daemon {
             // A failed store can take no outcome, so nothing is gained by waiting for one.
             let attempts_grace = if outcome.is_ok() { grace } else { Duration::ZERO };
             tokio::join!(
-                patience.wait("calls on the sockets", || "", self.api.drained()),
+                patience.wait("calls on the sockets", || "", self.doors.drained()),
                 patience.wait("attempts in flight", in_flight, scheduler.drain(attempts_grace)),
             )
         };
