@@ -9,23 +9,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chacha20poly1305::aead::Generate as _;
 use http::StatusCode;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::body::{JsonBody, OptionalJsonBody};
 use super::params::{KnownOrg, MaybeSource, Query, SourceName, cursor};
-use super::wire::{Members, Page, SeenOut, SourceOut, address, read_source, read_source_trial};
+use super::wire::{
+    Members, Page, SeenOut, SourceOut, SourceTrialOut, address, read_source, read_source_trial,
+};
 use super::{App, Json};
 use crate::clock;
 use crate::model::{Source, SourceId, TokenHash};
-use crate::queue::{Append, Org, Refused};
+use crate::queue::{Org, Refused};
 use crate::serving::problem::{Kind, Problem};
+use crate::sources::Gate;
 use crate::sources::traffic::Summary;
-use crate::sources::{Gate, Trial};
 
 /// Random bytes of a token: 192 bits, 32 characters.
 const TOKEN_BYTES: usize = 24;
-/// What is shown for a header that proves something.
-const MASK: &str = "***";
 
 /// `PUT …/sources/{source}`: 201 created, with its address whole, this once; 200 replaced, at the same address.
 pub(super) async fn put(
@@ -193,50 +192,7 @@ pub(super) async fn test(
     let source = source.ok_or_else(unknown)?;
     let trial = running(&app)?.trial(&org, &source, given).await?;
     tracing::info!(org = %org.id, source = %source.id, verdict = trial.verdict.code(), enqueue, "source tested");
-    let Trial { sample, verdict, answer, events } = trial;
-    let (status, content_type, text) = match &answer {
-        Ok(answer) => (200, Some(answer.content_type.as_str()), answer.body.as_str()),
-        Err(problem) => (problem.kind.status().as_u16(), None, problem.detail.as_str()),
-    };
-    let field = answer.as_ref().err().and_then(|problem| problem.field.clone());
-    let events: Vec<_> = events.iter().map(event_out).collect();
-    let proves = ["authorization", "signature", "x-hub-signature-256"];
-    let headers: serde_json::Map<_, _> = sample
-        .headers
-        .iter()
-        .map(|(name, value)| {
-            let lower = name.to_ascii_lowercase();
-            let is_proof = proves.iter().any(|word| lower.contains(word)) || is_proof(&source, &lower);
-            (name.clone(), if is_proof { MASK.into() } else { value.clone().into() })
-        })
-        .collect();
-    Ok(Json(json!({
-        "verdict": verdict.code(),
-        "status": status,
-        "content_type": content_type.filter(|kind| !kind.is_empty()),
-        "answer": text,
-        "field": field,
-        "events": events,
-        "enqueued": enqueue && verdict.is_good() && !events.is_empty(),
-        "request": { "headers": headers, "body": String::from_utf8_lossy(&sample.body) },
-    }))
-    .into_response())
-}
-
-/// Whether a header has the signature of a source that says itself where it is.
-fn is_proof(source: &Source, lower: &str) -> bool {
-    matches!(&source.kind, crate::model::SourceKind::Hmac(proof) if *proof.header == *lower)
-}
-
-fn event_out(append: &Append) -> serde_json::Value {
-    let payload = std::str::from_utf8(&append.event.payload).ok();
-    let payload = payload.and_then(|text| RawValue::from_string(text.to_owned()).ok());
-    json!({
-        "id": append.event.id,
-        "type": append.event.event_type,
-        "payload": payload,
-        "deliveries": append.webhooks.len(),
-    })
+    Ok(Json(SourceTrialOut::of(&source, &trial, enqueue)).into_response())
 }
 
 fn running(app: &App) -> Result<&Arc<Gate>, Problem> {

@@ -34,7 +34,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Config, Env, PathFlags, Paths, Inputs, paths};
+use crate::config::{Config, Env, Inputs, PathFlags, Paths, paths};
 use exit::{Exit, Failure, Result};
 use transport::{ADMIN_SOCKET, SUBMIT_SOCKET, Transport};
 

@@ -24,7 +24,7 @@ use super::verdict::Verdict;
 use super::verify::{NotVerified, verify};
 use crate::clock;
 use crate::model::{EventId, OrgId, Source, SourceId, SourceKind, TokenHash, UnixMs};
-use crate::queue::{AppendRequest, AppendedRequest, Org, Queue, RequestAnswer, RequestKey};
+use crate::queue::{AppendRequest, AppendedEvent, AppendedRequest, Org, Queue, RequestAnswer, RequestKey};
 use crate::serving::body::{Budget, discard_up_to};
 use crate::serving::problem::{Kind, Problem};
 use crate::serving::{Peer, Turns};
@@ -72,6 +72,8 @@ pub(super) struct TurnedAway {
 pub(super) struct Taken {
     pub(super) verdict: Verdict,
     pub(super) answer: RequestAnswer,
+    /// Its events, where they are durable now.
+    pub(super) appended: Vec<AppendedEvent>,
 }
 
 /// What is learned of a request on the way.
@@ -100,7 +102,7 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let mut learned = Learned::default();
     let outcome = gate.take(&org, &source, (parts, body), begun, &mut learned).await;
     let (verdict, response, detail) = match outcome {
-        Ok(Taken { verdict, answer }) => (verdict, accepted(answer), String::new()),
+        Ok(Taken { verdict, answer, .. }) => (verdict, accepted(answer), String::new()),
         Err(TurnedAway { verdict, problem }) => {
             let detail = problem.detail.clone();
             (verdict, problem.into_response(), detail)
@@ -199,7 +201,7 @@ impl Gate {
         let received = Received { headers: parts.headers, query, body };
         let now = clock::now();
         let request = match judge(source, received, now).await? {
-            Reading::Probe(answer) => return Ok(probed(answer)),
+            Reading::Probe(answer) => return Ok(Taken::probed(answer)),
             Reading::Request(request) => request,
         };
         (learned.event, learned.id) = (request.event.clone(), request.id.clone());
@@ -207,7 +209,7 @@ impl Gate {
         if let Some(key) = key {
             let before = timeout_at(deadline, self.queue.repeated_request(org, key, now)).await;
             if let Some(answer) = before.map_err(|_| late())?.map_err(Problem::from)? {
-                return Ok(Taken { verdict: Verdict::Repeated, answer });
+                return Ok(Taken::repeated(answer));
             }
         }
         let derived = self.derive(&settings, (org, source), request, (key, now), deadline).await?;
@@ -256,14 +258,14 @@ impl Gate {
         let answer = answer(&source.kind, text.as_deref(), &events);
         let verdict = if events.is_empty() { Verdict::Unmapped } else { Verdict::Accepted };
         if events.is_empty() && key.is_none() {
-            return Ok(Taken { verdict, answer });
+            return Ok(Taken { verdict, answer, appended: Vec::new() });
         }
         let request = AppendRequest { org: org.clone(), key, events, answer: answer.clone(), accepted_at };
         // One that comes too late is not undone: the sender will repeat it, and get the answer that it then has.
         let appended = timeout_at(deadline, self.queue.append_request(request)).await;
         match appended.map_err(|_| late())?.map_err(Problem::from)? {
-            AppendedRequest::Accepted(_) => Ok(Taken { verdict, answer }),
-            AppendedRequest::Repeated(answer) => Ok(Taken { verdict: Verdict::Repeated, answer }),
+            AppendedRequest::Accepted(appended) => Ok(Taken { verdict, answer, appended }),
+            AppendedRequest::Repeated(answer) => Ok(Taken::repeated(answer)),
         }
     }
 
@@ -332,9 +334,15 @@ fn judge_now(source: &Source, received: &Received, now: UnixMs) -> Result<Readin
     })
 }
 
-pub(super) fn probed(answer: read::Answer) -> Taken {
-    let answer = RequestAnswer { content_type: answer.content_type.to_owned(), body: answer.text };
-    Taken { verdict: Verdict::Probe, answer }
+impl Taken {
+    pub(super) fn probed(answer: read::Answer) -> Taken {
+        let answer = RequestAnswer { content_type: answer.content_type.to_owned(), body: answer.text };
+        Taken { verdict: Verdict::Probe, answer, appended: Vec::new() }
+    }
+
+    fn repeated(answer: RequestAnswer) -> Taken {
+        Taken { verdict: Verdict::Repeated, answer, appended: Vec::new() }
+    }
 }
 
 /// The sender is about to give up: it is told to try again.

@@ -95,9 +95,9 @@ pub fn sign(
     Ok(Sample { headers, query: None, body })
 }
 
-/// The newest secret comes last.
+/// The newest secret comes first.
 fn newest(source: &Source) -> Result<&Secret, String> {
-    source.secrets.last().ok_or_else(|| "the source has no secret to sign with".to_owned())
+    source.secrets.first().ok_or_else(|| "the source has no secret to sign with".to_owned())
 }
 
 /// The newest secret that can sign: with a public key only its owner can.
@@ -106,7 +106,7 @@ fn shared_key(source: &Source) -> Result<zeroize::Zeroizing<Vec<u8>>, String> {
         Ok(standard::Key::Shared(key)) => Some(key),
         _ => None,
     };
-    source.secrets.iter().rev().find_map(shared).ok_or_else(|| {
+    source.secrets.iter().find_map(shared).ok_or_else(|| {
         "the source has no shared secret (whsec_…): with a public key (whpk_…) nothing can be signed here"
             .to_owned()
     })
@@ -224,7 +224,7 @@ mod tests {
                 SourceKind::Standard => ("", "msg_1"),
                 SourceKind::Token | SourceKind::Hmac(_) => ("task.add", "msg_1"),
             };
-            let source = source(kind, &[OLD, NEW]);
+            let source = source(kind, &[NEW, OLD]);
             let (headers, bytes) = signed(&source, body(&source.kind).1.as_bytes());
             assert_eq!(verdict(&source, &headers, &bytes), Ok(()), "{:?}", source.kind);
             let arrived = Arrived { headers: &headers, query: None, body: &bytes };
@@ -237,12 +237,12 @@ mod tests {
     #[test]
     fn the_newest_secret_signs() {
         for kind in kinds().into_iter().filter(|kind| *kind != SourceKind::Token) {
-            let (headers, bytes) = signed(&source(kind.clone(), &[OLD, NEW]), b"x");
+            let (headers, bytes) = signed(&source(kind.clone(), &[NEW, OLD]), b"x");
             assert_eq!(verdict(&source(kind.clone(), &[NEW]), &headers, &bytes), Ok(()), "{kind:?}");
             let old = verdict(&source(kind.clone(), &[OLD]), &headers, &bytes);
             assert_eq!(old.unwrap_err().code(), "signature-mismatch", "{kind:?}");
         }
-        let standard = source(SourceKind::Standard, &[OLD, PUBLIC]);
+        let standard = source(SourceKind::Standard, &[PUBLIC, OLD]);
         let (headers, bytes) = signed(&standard, b"x");
         assert_eq!(verdict(&standard, &headers, &bytes), Ok(()));
     }
@@ -265,7 +265,7 @@ mod tests {
             other in 1..=u8::MAX,
         ) {
             for kind in kinds() {
-                let source = source(kind, &[OLD, NEW]);
+                let source = source(kind, &[NEW, OLD]);
                 let (headers, body) = signed(&source, &bytes);
                 prop_assert_eq!(verdict(&source, &headers, &body), Ok(()));
                 let mut changed = bytes.clone();

@@ -8,13 +8,13 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::gate::{Gate, Received, Taken, TurnedAway, judge, probed};
+use super::gate::{Gate, Received, Taken, TurnedAway, judge};
 use super::read::Reading;
 use super::sample::{self, Sample};
 use super::verdict::Verdict;
 use crate::clock;
 use crate::model::Source;
-use crate::queue::{Append, Org, RequestAnswer};
+use crate::queue::{Append, AppendedEvent, Org, RequestAnswer};
 use crate::serving::problem::{Kind, Problem};
 
 /// How long a trial may take.
@@ -43,6 +43,8 @@ pub struct Trial {
     pub answer: Result<RequestAnswer, Problem>,
     /// What it became.
     pub events: Vec<Append>,
+    /// The same as it is in the queue, where that was asked for.
+    pub appended: Vec<AppendedEvent>,
 }
 
 impl Gate {
@@ -69,11 +71,14 @@ impl Gate {
             Ok(received) => self.try_out((org, source), received, given.enqueue, &mut events).await,
             Err(problem) => Err(problem.into()),
         };
-        let (verdict, answer) = match outcome {
-            Ok(Taken { verdict, answer }) => (verdict, Ok(answer)),
-            Err(TurnedAway { verdict, problem }) => (verdict, Err(problem)),
-        };
-        Ok(Trial { sample, verdict, answer, events })
+        Ok(match outcome {
+            Ok(Taken { verdict, answer, appended }) => {
+                Trial { sample, verdict, answer: Ok(answer), events, appended }
+            }
+            Err(TurnedAway { verdict, problem }) => {
+                Trial { sample, verdict, answer: Err(problem), events, appended: Vec::new() }
+            }
+        })
     }
 
     async fn try_out(
@@ -85,7 +90,7 @@ impl Gate {
     ) -> Result<Taken, TurnedAway> {
         let (now, deadline) = (clock::now(), Instant::now() + PATIENCE);
         let request = match judge(source, received, now).await? {
-            Reading::Probe(answer) => return Ok(probed(answer)),
+            Reading::Probe(answer) => return Ok(Taken::probed(answer)),
             Reading::Request(request) => request,
         };
         // It has no key: what is tried twice is tried twice.
@@ -96,7 +101,7 @@ impl Gate {
         }
         let verdict = if derived.events.is_empty() { Verdict::Unmapped } else { Verdict::Accepted };
         let answer = super::answer::answer(&source.kind, derived.answer.as_deref(), &derived.events);
-        Ok(Taken { verdict, answer })
+        Ok(Taken { verdict, answer, appended: Vec::new() })
     }
 }
 

@@ -66,7 +66,7 @@ fn an_address_lives_until_it_is_reset_disabled_or_deleted() {
     run(&site, &["source", "enable", "acme", "in"]).exits(0).says("enabled");
     post_json(second, r#"{"n":6}"#).expect(200);
     let shown = run(&site, &["source", "show", "acme", "in"]).exits(0).out;
-    assert!(shown.contains("counts.no-event") && shown.contains("\nAT "), "{shown}");
+    assert!(shown.contains("counts.unmapped") && shown.contains("\nAT "), "{shown}");
 
     run(&site, &["source", "delete", "acme", "in"]).exits(0).says("deleted");
     post_json(second, r#"{"n":7}"#).expect(404);
@@ -139,7 +139,7 @@ fn a_test_says_what_a_request_becomes_and_enqueues_only_if_told() {
         "{tried}"
     );
     assert!(tried.contains("< 200") && tried.ends_with("accepted: 1 event, none enqueued; --enqueue does\n"));
-    assert!(test("drop", &[]).exits(0).out.ends_with("no-event\n"));
+    assert!(test("drop", &[]).exits(0).out.ends_with("unmapped\n"));
     assert!(receiver.received().is_empty());
 
     let json = test("keep", &["--enqueue", "--json"]).exits(0).json();

@@ -14,6 +14,7 @@ mod retry;
 mod rotation;
 mod route;
 mod source;
+mod source_trial;
 mod target;
 mod trial;
 mod webhook;
@@ -28,7 +29,8 @@ pub(super) use members::{Members, unknown_field};
 pub(super) use org::{LimitsOut, OrgOut, QueueOut, read_org};
 pub(super) use proof::is_secret_of;
 pub(super) use rotation::read_rotation;
-pub(super) use source::{SeenOut, SourceOut, address, read_source, read_source_trial};
+pub(super) use source::{SeenOut, SourceOut, address, read_source};
+pub(super) use source_trial::{SourceTrialOut, read_source_trial};
 #[cfg(fuzzing)]
 pub(super) use target::{path_template, url_template};
 pub(super) use trial::read_trial;

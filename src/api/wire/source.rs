@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use http::HeaderName;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -16,9 +15,9 @@ use crate::model::{
     UnixMs, Unmapped,
 };
 use crate::serving::problem::Problem;
+use crate::sources::Settings;
 use crate::sources::traffic::{Seen, Summary};
 use crate::sources::verify::check_secret;
-use crate::sources::{Settings, TrialGiven};
 
 /// What stands in an address for the token that is not shown.
 const MASK: &str = "***";
@@ -323,17 +322,6 @@ impl From<Seen> for SeenOut {
             detail: seen.detail,
         }
     }
-}
-
-/// Reads the body of `POST …/sources/{source}/test`.
-pub(in crate::api) fn read_source_trial(body: &[u8]) -> Result<TrialGiven, Problem> {
-    let members = Members::parse(body, &["body", "content_type", "event", "enqueue"])?;
-    Ok(TrialGiven {
-        body: members.text("body")?.map(|text| Bytes::from(text.into_owned())),
-        content_type: members.text("content_type")?.map(std::borrow::Cow::into_owned),
-        event: members.text("event")?.map(std::borrow::Cow::into_owned),
-        enqueue: members.value("enqueue", "true or false")?.unwrap_or(false),
-    })
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use super::exit::{Exit, Failure, Result};
 use crate::api::{self, App, LastError};
 use crate::catalogue::{Catalogue, Current};
 use crate::clock;
-use crate::config::{Config, Paths, Inputs};
+use crate::config::{Config, Inputs, Paths};
 use crate::delivery::{Client, ClientSettings};
 use crate::model::format_duration;
 use crate::operate::key::{self, Origin};

@@ -15,7 +15,7 @@ use crate::cli::transport::Transport;
 use crate::model::{OrgId, SourceId};
 
 /// Verdicts by which a source is as it should be.
-const WELL: [&str; 3] = ["accepted", "probe", "no-event"];
+const WELL: [&str; 3] = ["accepted", "probe", "unmapped"];
 
 /// What to try.
 #[derive(Debug, Args)]
