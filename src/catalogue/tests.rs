@@ -338,3 +338,12 @@ fn a_fault_in_the_rules_for_requests_is_named_with_their_file() {
     let both = Q.to_owned() + &RULES.replace("[[rules]]", "[[requests.rules]]");
     assert!(refused(&both, RULES).contains("are in requests.toml already"), "{}", refused(&both, RULES));
 }
+
+#[test]
+fn a_directory_is_read_with_its_rules_for_requests() {
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("data/catalogue/trackingtime");
+    let read = read_directory(&directory).unwrap().remove(0);
+    let shipped = shipped_files().into_iter().find(|files| files.name() == "trackingtime").unwrap();
+    assert!(read.texts.contains_key("requests.toml"));
+    assert_eq!(read.texts, shipped.texts);
+}

@@ -22,7 +22,7 @@ pub(super) enum CatalogueCommand {
         product: Option<String>,
     },
     /// Everything about one type: its variables, attributes, groups, examples and schema; or about a product: the entities
-    /// whose changes it knows, its groups, and whether it has a profile.
+    /// whose changes it knows, whether it knows requests, its groups, and whether it has a profile.
     Show {
         /// The type, the product's own name for it, or the product.
         #[arg(value_name = "TYPE")]
@@ -164,7 +164,8 @@ fn show_product(context: &Context, product: &Product) -> Result<()> {
     let groups: Vec<&str> = product.groups().map(EventType::as_str).collect();
     if context.global.json {
         return output::json(&json!({"product": product.name, "title": product.title, "types": types,
-            "entities": entities, "groups": groups, "profile": product.profile.is_some()}));
+            "entities": entities, "requests": product.rules.has_requests(), "groups": groups,
+            "profile": product.profile.is_some()}));
     }
     let listed = |items: &[&str]| if items.is_empty() { "none".to_owned() } else { items.join(", ") };
     let profile = if product.profile.is_some() { product.name.to_string() } else { "none".to_owned() };
@@ -174,6 +175,7 @@ fn show_product(context: &Context, product: &Product) -> Result<()> {
         ("types", listed(&types)),
         ("groups", listed(&groups)),
         ("entities", listed(&entities)),
+        ("requests", if product.rules.has_requests() { "have rules" } else { "none" }.to_owned()),
         ("profile", profile),
     ];
     output::pairs(rows.map(|(name, value)| (name.to_owned(), value)).to_vec())

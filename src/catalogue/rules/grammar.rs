@@ -167,7 +167,7 @@ impl Command {
                 continue;
             };
             let place = first.place.start..last.place.end;
-            let is_wrapped = kept.iter().any(|range| *range == place);
+            let is_wrapped = kept.contains(&place);
             let place = if is_wrapped { place.start + 1..place.end - 1 } else { place };
             let text = rest.get(place).unwrap_or_default().trim();
             if !text.is_empty() {

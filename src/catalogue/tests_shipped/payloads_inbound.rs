@@ -68,6 +68,10 @@ fn payloads_of_requests_keep_to_their_document() {
             }
         }
     }
+}
+
+#[test]
+fn parameters_of_requests_are_those_of_their_document() {
     let parameters = |event: &str, parameters: Value, at: Option<&str>| {
         let event_type = format!("trackingtime.inbound.{event}");
         let payload = with(example(&event_type), [("/parameters", parameters)]);

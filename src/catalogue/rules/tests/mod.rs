@@ -70,7 +70,7 @@ pub(super) fn fire_within(
     };
     let fired = rules.fire(&change, limits).map_err(|refused| match refused {
         ChangeRefused::Rules(refused) => refused,
-        other => panic!("{other:?}"),
+        ChangeRefused::UnknownEntity { .. } => panic!("{refused:?}"),
     })?;
     let text = |payload: &[u8]| String::from_utf8(payload.to_vec()).unwrap();
     Ok(fired.iter().map(|fired| (fired.event_type.to_string(), text(&fired.payload))).collect())
