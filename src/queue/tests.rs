@@ -13,6 +13,7 @@ use super::*;
 mod changes;
 pub(super) mod cuts;
 mod opening;
+mod requests;
 
 use crate::model::{FailReason, OrgSettings, Target, UrlTemplate, Webhook};
 
@@ -111,6 +112,7 @@ enum Action {
     Append { org: usize, size: usize, webhooks: usize },
     AppendAgain { org: usize },
     Change { org: usize, events: Vec<(usize, usize)>, given: bool },
+    Request { org: usize, events: Vec<(usize, usize)>, has_id: bool },
     Done { org: usize },
     Defer { org: usize },
     Bury { org: usize },
@@ -133,6 +135,8 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
     let action = prop_oneof![
         8 => (org.clone(), size, 0usize..4).prop_map(|(org, size, webhooks)| Action::Append { org, size, webhooks }),
         1 => org.clone().prop_map(|org| Action::AppendAgain { org }),
+        2 => (org.clone(), fired.clone(), any::<bool>())
+            .prop_map(|(org, events, has_id)| Action::Request { org, events, has_id }),
         2 => (org.clone(), fired, any::<bool>())
             .prop_map(|(org, events, given)| Action::Change { org, events, given }),
         5 => org.clone().prop_map(|org| Action::Done { org }),
@@ -187,6 +191,7 @@ impl Pair {
             Action::Append { org, size, webhooks } => self.append(org, size, webhooks).await,
             Action::AppendAgain { org } => self.append_again(org).await,
             Action::Change { org, events, given } => self.change(org, &events, given).await,
+            Action::Request { org, events, has_id } => self.request(org, &events, has_id).await,
             Action::Done { org } => {
                 let Some(claim) = self.claim(org) else { return };
                 let delivery = self.queue().load(claim).await.unwrap().unwrap();

@@ -5,7 +5,8 @@
 use std::path::Path;
 use std::process::Command;
 
-const UNITS: [&str; 3] = ["postrider.service", "postrider.socket", "postrider-admin.socket"];
+const UNITS: [&str; 4] =
+    ["postrider.service", "postrider.socket", "postrider-admin.socket", "postrider-sources.socket"];
 /// Ten times the exposure that `systemd-analyze security` may find: 1.1 of 10.
 const EXPOSURE_MAX: &str = "--threshold=11";
 
@@ -71,6 +72,10 @@ fn the_units_agree_with_the_daemon() {
             sysusers.lines().any(|line| line.split_whitespace().take(2).eq(["g", group])),
             "no group {group}"
         );
+    }
+    let sources = shipped("postrider-sources.socket");
+    for line in ["ListenStream=127.0.0.1:7410", "FileDescriptorName=sources", "Service=postrider.service"] {
+        assert!(sources.lines().any(|found| found == line), "postrider-sources.socket has no {line}");
     }
     let service = shipped("postrider.service");
     for line in [

@@ -32,7 +32,7 @@ impl Pair {
     }
 
     /// The answer to a change of these events: one behind the other.
-    fn expected(&self, org: usize, events: &[Append]) -> AppendedChange {
+    pub(super) fn expected(&self, org: usize, events: &[Append]) -> AppendedChange {
         let mut next = self.orgs[org].next;
         let answer = |append: &Append| {
             let deliveries = append.webhooks.len();

@@ -20,7 +20,7 @@ pub(in crate::queue) fn before_write() -> Result<(), Trouble> {
 
 impl Pair {
     /// From now on only so many writes; none at all after a reopening.
-    async fn allow(&self, writes: usize) {
+    pub(super) async fn allow(&self, writes: usize) {
         let set = move |_: &mut super::super::writer::Writer| {
             LEFT.set(writes);
             Ok(Ok(()))
@@ -29,7 +29,7 @@ impl Pair {
     }
 
     /// Opens the store again whose committer has failed, once its thread has let go of it.
-    fn reopen_failed(&mut self) {
+    pub(super) fn reopen_failed(&mut self) {
         self.queue = None;
         let since = std::time::Instant::now();
         self.queue = Some(loop {
