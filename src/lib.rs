@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!  app --unix socket--> api --> intake --> queue (sled) --> scheduler --> delivery --> the customer's endpoint
-//!                                              ^   |            ^            |
+//!  GitHub, Slack --tcp--> sources --^          ^   |            ^            |
 //!                                              |   +-> dead letters          |
 //!                                              +---- outcome: done / defer / bury
 //! ```
@@ -23,9 +23,10 @@
 //! * [`config`]: what was typed becomes settings, one part per component.
 //! * [`serving`]: HTTP, for those who accept: connections, bodies, problem answers.
 //! * [`api`]: accept. Routes and wire types of the two sockets.
+//! * [`sources`]: accept from outside. What Slack, GitHub and others post: proved, read, and told what became of it.
 //! * [`intake`]: check that the org is entitled and the payload as its type's schema says, derive the events that a change
-//!   fires, match webhooks, keep to the limits of profiles. PURE.
-//! * [`catalogue`]: what is known of products: event types with schemas and attributes, rules for changes, profiles; loaded
+//!   fires or a request means, match webhooks, keep to the limits of profiles. PURE.
+//! * [`catalogue`]: what is known of products: event types with schemas and attributes, rules for changes and requests, profiles; loaded
 //!   from `data/catalogue`. PURE but for reading directories.
 //! * [`queue`]: keep. The committer, keys, records, sealing, recovery; the only room that names sled.
 //! * [`scheduler`]: choose. Plan and backoff are PURE; one loop for all orgs.
@@ -36,7 +37,8 @@
 //!
 //! # Invariants
 //!
-//! * `api` never calls `delivery`: they meet in the queue only.
+//! * `api` and `sources` never send: they meet `delivery` in the queue only.
+//! * Nothing of a request from outside is parsed before it is proved, and none is answered as accepted before it is durable.
 //! * The committer's thread alone writes to the store, and answers only after its flush.
 //! * The scheduler hears of every change of a head before whoever caused it is answered.
 //! * At most one attempt per org is in flight; its result counts only while its delivery is the head.

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::Site;
 use crate::support::daemon::BINARY;
@@ -15,7 +15,7 @@ fn readme() -> String {
 }
 
 /// How many blocks of shell commands are recipes; each has a test.
-const RECIPES: usize = 4;
+const RECIPES: usize = 5;
 
 /// The blocks of shell commands, in order.
 fn shell_blocks() -> Vec<String> {
@@ -53,7 +53,9 @@ fn walk(site: &Site, commands: &str) -> String {
     let bin = site.dir().join("bin");
     std::fs::create_dir(&bin).unwrap();
     std::os::unix::fs::symlink(BINARY, bin.join("postrider")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let [sink, sources] = [(), ()].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let [port, sources_port] = [&sink, &sources].map(|listener| listener.local_addr().unwrap().port());
+    drop((sink, sources));
     let place = site.dir().join("walk");
     // What a test cannot have as written: a release build, a place and a port that other tests use as well.
     let mut script = commands.to_owned();
@@ -62,6 +64,7 @@ fn walk(site: &Site, commands: &str) -> String {
         ("$PWD/target/release", bin.display().to_string()),
         ("/tmp/postrider", place.display().to_string()),
         ("127.0.0.1:8099", format!("127.0.0.1:{port}")),
+        ("127.0.0.1:7410", format!("127.0.0.1:{sources_port}")),
     ] {
         assert!(script.contains(shown), "the walk no longer has {shown}");
         script = script.replace(shown, &here);
@@ -88,7 +91,7 @@ fn walk(site: &Site, commands: &str) -> String {
 /// The recipe of a product, from the quick start's daemon on: each of `lines` is the beginning of one that the sink prints,
 /// after the time, in this order, and there are no others.
 #[track_caller]
-fn check_recipe(product: &str, lines: &[&str]) {
+fn check_recipe(product: &str, lines: &[&str]) -> String {
     let site = Site::new();
     let readme = readme();
     let start = shell_blocks()[2].split("postrider org put acme").next().unwrap().to_owned();
@@ -103,6 +106,7 @@ fn check_recipe(product: &str, lines: &[&str]) {
             assert!(got.contains(word), "{word} is not in {got}");
         }
     }
+    said
 }
 
 #[test]
@@ -149,6 +153,58 @@ fn readme_recipe_of_team_trax_works_as_written() {
         "Team Trax",
         &["/hr/absences/1?type=HO", "/hr/absences/2?type=VAC … \"APPROVED\"", "/hr/absences/2?type=VAC"],
     );
+}
+
+#[test]
+fn readme_recipe_of_slack_works_as_written() {
+    let said = check_recipe(
+        "Slack",
+        &[
+            "/app … \"event_name\":\"task.track\",\"account_id\":1726 … \"task_name\":\"Landing page\",\"project_name\":\"Website\" … /commands/T0001/1/abc",
+            "/commands/T0001/1/abc … {\"response_type\": \"in_channel\", \"text\": \"1 h 30 min on Landing page\"}",
+        ],
+    );
+    assert!(
+        said.contains(r#"{"response_type":"ephemeral","text":"Tracking Landing page in Website"}"#),
+        "the answer to curl: {said}"
+    );
+    assert!(
+        said.contains("= trackingtime.inbound.task.track (1 delivery)"),
+        "the test of the source: {said}"
+    );
+    assert!(said.contains("counts.accepted"), "what came to the source: {said}");
+}
+
+#[test]
+fn readme_rules_for_requests_mean_what_it_says() {
+    let readme = readme();
+    let page = readme.split("### What requests mean\n").nth(1).unwrap();
+    let rules = page.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    let site = Site::with("[log]\nlevel = \"debug\"\n");
+    let shop = site.dir().join("catalogues/shop");
+    std::fs::create_dir_all(&shop).unwrap();
+    let types = "product = \"shop\"\n[events.\"shop.order.asked_for\"]\n";
+    std::fs::write(shop.join("catalogue.toml"), types).unwrap();
+    std::fs::write(shop.join("requests.toml"), rules).unwrap();
+    site.configure(&format!("[catalogue]\ndir = {:?}\n", site.dir().join("catalogues")));
+    let daemon = site.start();
+    daemon.org_only("acme");
+    let source = json!({"kind": "slack", "secret": "s3cret", "catalogue": "shop"});
+    daemon.admin("PUT", "/v1/orgs/acme/sources/slack", &source).expect(201);
+    let test = |text: &str| {
+        let body = url::form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("command", "/order"), ("text", text), ("user_name", "dana")])
+            .finish();
+        let tested = daemon.admin("POST", "/v1/orgs/acme/sources/slack/test", &json!({"body": body}));
+        tested.expect(200).json()
+    };
+    let tested = test("Tea in the garden for \"Bob\"");
+    assert_eq!(tested["events"][0]["payload"], json!({"what": "Tea in the garden", "whom": "Bob"}));
+    assert!(tested["answer"].as_str().unwrap().contains("Ordering Tea in the garden"), "{tested}");
+    assert_eq!(test("Tea")["events"][0]["payload"], json!({"what": "Tea", "whom": "dana"}));
+    let tested = test("");
+    assert_eq!((&tested["verdict"], &tested["events"]), (&"unmapped".into(), &json!([])));
+    assert!(tested["answer"].as_str().unwrap().contains("Usage: /order [what] for [whom]"), "{tested}");
 }
 
 #[test]
