@@ -51,6 +51,7 @@ mod seal;
 mod settings;
 mod settle;
 mod snapshots;
+mod sources;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -1,16 +1,15 @@
-//! Orgs, clients, webhooks and sources: written through the committer, in force once durable.
+//! Orgs, clients and webhooks (sources are in `sources.rs`): written through the committer, in force once durable.
 
 use super::Refused;
 use super::directory::Org;
 use super::key::{self, InOrgs};
-use super::record::{ClientRecord, OrgRecord, SourceRecord, WebhookRecord};
+use super::record::{ClientRecord, OrgRecord, WebhookRecord};
 use super::settle::release_held;
+use super::sources;
 use super::store::Trouble;
 use super::writer::{Applied, Writer};
 use super::{Clients, Sources, Webhooks};
-use crate::model::{
-    Client, ClientId, OrgId, OrgNumber, OrgSettings, Source, SourceId, Target, Webhook, WebhookId,
-};
+use crate::model::{Client, ClientId, OrgId, OrgNumber, OrgSettings, Target, Webhook, WebhookId};
 
 /// Creates the org (`true`) or replaces its settings.
 pub(super) fn put_org(writer: &mut Writer, id: OrgId, mut settings: OrgSettings) -> Applied<bool> {
@@ -59,7 +58,7 @@ pub(super) fn delete_org(writer: &mut Writer, id: &OrgId, discard: bool) -> Appl
         writer.store.orgs.remove(&client_place(writer, org.number, &client.id))?;
     }
     for source in org.sources.values() {
-        writer.store.orgs.remove(&source_place(writer, org.number, &source.id))?;
+        writer.store.orgs.remove(&sources::place(writer, org.number, &source.id))?;
     }
     writer.unset_org(id);
     writer.forget_queue(org.number);
@@ -73,10 +72,6 @@ fn place(writer: &Writer, org: OrgNumber, webhook: &WebhookId) -> [u8; 21] {
 
 fn client_place(writer: &Writer, org: OrgNumber, client: &ClientId) -> [u8; 21] {
     key::of_name(InOrgs::Client, org, &writer.store.sealer.hash([client.as_str().as_bytes()]))
-}
-
-fn source_place(writer: &Writer, org: OrgNumber, source: &SourceId) -> [u8; 21] {
-    key::of_name(InOrgs::Source, org, &writer.store.sealer.hash([source.as_str().as_bytes()]))
 }
 
 /// Creates (`true`) or replaces a webhook, unless `judge` refuses it. Its client must be there. A rotation of its secret
@@ -207,51 +202,4 @@ fn users(org: &Org, client: &ClientId) -> Vec<WebhookId> {
     let uses =
         |webhook: &Webhook| matches!(&webhook.target, Target::Client { client: its, .. } if its == client);
     org.webhooks.values().filter(|webhook| uses(webhook)).map(|webhook| webhook.id.clone()).collect()
-}
-
-/// Creates (`true`) or replaces a source; one that is replaced keeps its token.
-pub(super) fn put_source(writer: &mut Writer, org: &OrgId, mut source: Source) -> Applied<bool> {
-    let Some(mut org) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
-    let known = org.sources.get(&source.id);
-    let created = known.is_none();
-    if let Some(known) = known {
-        (source.token, source.token_at, source.created_at) = (known.token, known.token_at, known.created_at);
-    }
-    save_source(writer, &mut org, source)?;
-    writer.set_org(org);
-    Ok(Ok(created))
-}
-
-fn save_source(writer: &Writer, org: &mut Org, source: Source) -> Result<(), Trouble> {
-    let place = source_place(writer, org.number, &source.id);
-    writer.store.orgs.put(&place, &SourceRecord::from(&source))?;
-    org.sources.insert(source);
-    Ok(())
-}
-
-/// Changes a source as it is now.
-pub(super) fn change_source(
-    writer: &mut Writer,
-    org: &OrgId,
-    source: &SourceId,
-    change: impl FnOnce(&mut Source),
-) -> Applied<()> {
-    let Some(mut org) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
-    let Some(known) = org.sources.get(source) else { return Ok(Err(Refused::UnknownSource)) };
-    let mut source = Source::clone(known);
-    change(&mut source);
-    save_source(writer, &mut org, source)?;
-    writer.set_org(org);
-    Ok(Ok(()))
-}
-
-/// Deletes a source: nobody can post there from then on.
-pub(super) fn delete_source(writer: &mut Writer, org: &OrgId, source: &SourceId) -> Applied<()> {
-    let Some(mut org) = writer.org(org) else { return Ok(Err(Refused::UnknownOrg)) };
-    if org.sources.remove(source).is_none() {
-        return Ok(Err(Refused::UnknownSource));
-    }
-    writer.store.orgs.remove(&source_place(writer, org.number, source))?;
-    writer.set_org(org);
-    Ok(Ok(()))
 }

@@ -20,7 +20,7 @@ use super::{
 use crate::clock;
 use crate::model::{
     Attempt, Client, ClientId, DeadLetter, DeadLetterId, DeadReason, Delivery, OrgId, OrgNumber, OrgSettings,
-    Sequence, Source, SourceId, UnixMs, Webhook, WebhookId,
+    Sequence, UnixMs, Webhook, WebhookId,
 };
 
 /// A handle on the store; cheap to clone.
@@ -217,29 +217,6 @@ impl Queue {
     pub async fn delete_webhook(&self, org: &OrgId, webhook: &WebhookId) -> Result<(), Refused> {
         let (org, webhook) = (org.clone(), webhook.clone());
         self.commit(0, move |writer| settings::delete_webhook(writer, &org, &webhook)).await
-    }
-
-    /// Creates (`true`) or replaces (`false`; its token and `created_at` are kept) a source.
-    pub async fn put_source(&self, org: &OrgId, source: Source) -> Result<bool, Refused> {
-        let org = org.clone();
-        self.commit(0, move |writer| settings::put_source(writer, &org, source)).await
-    }
-
-    /// Changes a source as it is when its turn comes in the committer.
-    pub async fn change_source(
-        &self,
-        org: &OrgId,
-        source: &SourceId,
-        change: impl FnOnce(&mut Source) + Send + 'static,
-    ) -> Result<(), Refused> {
-        let (org, source) = (org.clone(), source.clone());
-        self.commit(0, move |writer| settings::change_source(writer, &org, &source, change)).await
-    }
-
-    /// Deletes a source.
-    pub async fn delete_source(&self, org: &OrgId, source: &SourceId) -> Result<(), Refused> {
-        let (org, source) = (org.clone(), source.clone());
-        self.commit(0, move |writer| settings::delete_source(writer, &org, &source)).await
     }
 
     /// Appends events in order; the answer comes once all are durable. One result per event, in the same order.
