@@ -9,5 +9,6 @@ mod lossyfs; // a file system that forgets what was not synced, fails and fills 
 mod power_loss; // P1 to P4 hold after power loss at any moment; the negative control
 mod reopening; // opening a used store may be cut at any moment
 mod rig; // the daemon, producers, a receiver, the ledger
-mod store_power_loss;
-mod sync_before_ack; // no answer before a successful fsync, at the system calls // the same for the store alone, with many more commits
+mod sources; // what is posted from outside on failing and slow disks
+mod store_power_loss; // the same as power_loss for the store alone, with many more commits
+mod sync_before_ack; // no answer before a successful fsync, at the system calls

@@ -17,7 +17,10 @@ use std::time::Duration;
 use postrider::model::{
     Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Target, UnixMs, UrlTemplate, Webhook,
 };
-use postrider::queue::{Append, AppendChange, Claim, MasterKey, Org, Queue, Refused, StoreOptions};
+use postrider::queue::{
+    Append, AppendChange, AppendRequest, AppendedEvent, AppendedRequest, Claim, MasterKey, Org, Queue,
+    Refused, RequestAnswer, StoreOptions,
+};
 
 use crate::lossyfs::{Faults, LossyFs};
 use crate::rig::cut::{Cut, Report};
@@ -80,7 +83,7 @@ impl World {
         self.queue.directory().org(&id).expect("the org")
     }
 
-    /// Appends one to ten events at a time, or a change of two to five.
+    /// Appends one to ten events at a time, or a change or a request of two to five.
     async fn produce(self, name: &'static str) -> Result<Infallible, Refused> {
         let org = self.org(name).await;
         loop {
@@ -88,9 +91,16 @@ impl World {
                 tokio::time::sleep(Duration::from_millis(1)).await;
                 continue;
             }
-            if fastrand::u32(..4) == 0 {
-                self.change(name, &org).await?;
-                continue;
+            match fastrand::u32(..8) {
+                0 => {
+                    self.change(name, &org).await?;
+                    continue;
+                }
+                1 => {
+                    self.request(name, &org).await?;
+                    continue;
+                }
+                _ => {}
             }
             let events = (0..fastrand::usize(1..10)).map(|_| append(&org, self.next_id(name)));
             for appended in self.queue.append(events.collect()).await {
@@ -107,14 +117,34 @@ impl World {
         let events = (1..=count).map(|number| append(org, event_of_change(&id, number, count))).collect();
         let key = fastrand::bool().then(|| self.queue.change_key(&id.parse().expect("an id"), &[]));
         let change = AppendChange { org: Arc::clone(org), key, events, accepted_at: AT };
-        for event in self.queue.append_change(change).await?.events {
-            let sequence = event.sequence.expect("a delivery").0;
-            self.tell(&format!("@ack {name} {} {sequence} {}", event.id, event.deliveries));
+        let events = self.queue.append_change(change).await?.events;
+        self.acknowledge(name, events);
+        Ok(())
+    }
+
+    /// Appends what a request became. Every other one has an id: then it is remembered too.
+    async fn request(&self, name: &str, org: &Arc<Org>) -> Result<(), Refused> {
+        let (id, count) = (self.next_id(name), fastrand::usize(2..6));
+        let events = (1..=count).map(|number| append(org, event_of_change(&id, number, count))).collect();
+        let source = "in".parse().expect("a name");
+        let key = fastrand::bool().then(|| self.queue.request_key(&source, &id));
+        let answer = RequestAnswer { content_type: String::new(), body: String::new() };
+        let request = AppendRequest { org: Arc::clone(org), key, events, answer, accepted_at: AT };
+        match self.queue.append_request(request).await? {
+            AppendedRequest::Accepted(events) => self.acknowledge(name, events),
+            AppendedRequest::Repeated(_) => panic!("no id is given twice"),
         }
         Ok(())
     }
 
-    /// An id that no other event or change has.
+    fn acknowledge(&self, name: &str, events: Vec<AppendedEvent>) {
+        for event in events {
+            let sequence = event.sequence.expect("a delivery").0;
+            self.tell(&format!("@ack {name} {} {sequence} {}", event.id, event.deliveries));
+        }
+    }
+
+    /// An id that no other event, change or request has.
     fn next_id(&self, name: &str) -> String {
         format!("{name}-{}", self.next.fetch_add(1, Ordering::SeqCst))
     }

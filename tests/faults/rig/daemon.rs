@@ -29,6 +29,8 @@ pub struct Options {
     pub key_file: Option<PathBuf>,
     /// `POSTRIDER_STORE_RESERVE_BYTES`.
     pub reserve_bytes: Option<String>,
+    /// `POSTRIDER_SOURCES_LISTEN`.
+    pub sources_port: Option<u16>,
     /// A command to start it under, with its arguments: strace.
     pub under: Vec<String>,
 }
@@ -56,6 +58,10 @@ impl Daemon {
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         if let Some(reserve) = &options.reserve_bytes {
             command.env("POSTRIDER_STORE_RESERVE_BYTES", reserve);
+        }
+        if let Some(port) = options.sources_port {
+            command.env("POSTRIDER_SOURCES_LISTEN", port.to_string());
+            command.env("POSTRIDER_SOURCES_MAX_RATE", "1000000");
         }
         let log = File::create(runtime.path().join("log")).expect("a log file");
         command.env("POSTRIDER_EGRESS_ALLOW_HTTP", "127.0.0.1/32").stderr(log);
