@@ -42,6 +42,27 @@ pub struct Source {
     pub updated_at: UnixMs,
 }
 
+impl Source {
+    /// An enabled source that keeps what comes, with nothing set.
+    #[must_use]
+    pub fn new(id: SourceId, kind: SourceKind, token: TokenHash, now: UnixMs) -> Source {
+        Source {
+            id,
+            kind,
+            secrets: Vec::new(),
+            token,
+            token_at: now,
+            id_header: None,
+            catalogue: None,
+            unmapped: Unmapped::Keep,
+            enabled: true,
+            description: String::new(),
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
+
 /// Who posts to a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceKind {

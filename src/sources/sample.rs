@@ -146,7 +146,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::model::{TokenHash, Unmapped};
+    use crate::model::TokenHash;
     use crate::sources::read::{Reading, read};
     use crate::sources::verify::{check_secret, verify};
     use crate::sources::{Arrived, verify::NotVerified};
@@ -183,20 +183,9 @@ mod tests {
         for secret in secrets.iter().filter(|_| kind != SourceKind::Token) {
             check_secret(&kind, secret).unwrap();
         }
-        Source {
-            id: "in".parse().unwrap(),
-            kind,
-            secrets: secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect(),
-            token: TokenHash::of("token"),
-            token_at: UnixMs(0),
-            id_header: Some("x-id".into()),
-            catalogue: None,
-            unmapped: Unmapped::Drop,
-            enabled: true,
-            description: String::new(),
-            created_at: UnixMs(0),
-            updated_at: UnixMs(0),
-        }
+        let secrets = secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
+        let plain = Source::new("in".parse().unwrap(), kind, TokenHash::of("token"), UnixMs(0));
+        Source { secrets, id_header: Some("x-id".into()), ..plain }
     }
 
     fn signed(source: &Source, bytes: &[u8]) -> (HeaderMap, Bytes) {

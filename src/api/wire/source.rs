@@ -54,19 +54,15 @@ pub(in crate::api) fn read_source(
     let kind = kind(&members)?;
     let product = product(&members, catalogue)?;
     let usual = if product.is_some() { Unmapped::Drop } else { Unmapped::Keep };
+    let (secrets, id_header) = (secrets(&members, &kind)?, id_header(&members, &kind)?);
     Ok(Source {
-        id,
-        secrets: secrets(&members, &kind)?,
-        token,
-        token_at: now,
-        id_header: id_header(&members, &kind)?,
+        secrets,
+        id_header,
         unmapped: members.ruled("unmapped")?.unwrap_or(usual),
         catalogue: product,
         enabled: members.value("enabled", "true or false")?.unwrap_or(true),
         description: description(&members)?,
-        created_at: now,
-        updated_at: now,
-        kind,
+        ..Source::new(id, kind, token, now)
     })
 }
 

@@ -169,20 +169,7 @@ mod tests {
 
     #[test]
     fn a_kind_without_what_belongs_to_it_is_unreadable() {
-        let source = Source {
-            id: "in".parse().unwrap(),
-            kind: SourceKind::Token,
-            secrets: Vec::new(),
-            token: TokenHash::of("token"),
-            token_at: UnixMs(3),
-            id_header: None,
-            catalogue: None,
-            unmapped: Unmapped::Drop,
-            enabled: true,
-            description: String::new(),
-            created_at: UnixMs(1),
-            updated_at: UnixMs(2),
-        };
+        let source = Source::new("in".parse().unwrap(), SourceKind::Token, TokenHash::of("token"), UnixMs(1));
         for kind in ["hmac", "slak", ""] {
             let record = SourceRecord { kind: kind.to_owned(), ..SourceRecord::from(&source) };
             assert_eq!(record.into_source().err(), Some(Unreadable::Garbled), "{kind}");

@@ -1,7 +1,7 @@
 //! Requests of sources: all of their events or none, once per id, with the same answer. And the sources themselves.
 
 use super::*;
-use crate::model::{Secret, Source, SourceId, SourceKind, TokenHash, Unmapped};
+use crate::model::{Secret, Source, SourceId, SourceKind, TokenHash};
 use crate::queue::key::{self, InOrgs, InQueue};
 
 const HOUR_MS: i64 = 60 * 60 * 1000;
@@ -10,20 +10,12 @@ fn answer_of(text: &str) -> RequestAnswer {
     RequestAnswer { content_type: "application/json".to_owned(), body: text.to_owned() }
 }
 
-pub(super) fn source(id: &str) -> Source {
+fn source(id: &str) -> Source {
+    let plain = Source::new(id.parse().unwrap(), SourceKind::Slack, TokenHash::of("token"), UnixMs(1));
     Source {
-        id: id.parse().unwrap(),
-        kind: SourceKind::Slack,
         secrets: vec![Secret::new("secret".to_owned())],
-        token: TokenHash::of("token"),
-        token_at: UnixMs(1),
-        id_header: None,
         catalogue: Some("trackingtime".into()),
-        unmapped: Unmapped::Drop,
-        enabled: true,
-        description: String::new(),
-        created_at: UnixMs(1),
-        updated_at: UnixMs(1),
+        ..plain
     }
 }
 

@@ -1,25 +1,12 @@
 use http::HeaderValue;
 
 use super::*;
-use crate::model::{Algorithm, Encoding, HmacProof, TokenHash, UnixMs, Unmapped};
+use crate::model::{Algorithm, Encoding, HmacProof, TokenHash, UnixMs};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
 fn source(kind: SourceKind) -> Source {
-    Source {
-        id: "in".parse().unwrap(),
-        kind,
-        secrets: Vec::new(),
-        token: TokenHash::of("token"),
-        token_at: UnixMs(0),
-        id_header: None,
-        catalogue: None,
-        unmapped: Unmapped::Drop,
-        enabled: true,
-        description: String::new(),
-        created_at: UnixMs(0),
-        updated_at: UnixMs(0),
-    }
+    Source::new("in".parse().unwrap(), kind, TokenHash::of("token"), UnixMs(0))
 }
 
 fn reading(source: &Source, headers: &[(&'static str, &str)], body: &[u8]) -> Result<Reading, Unreadable> {

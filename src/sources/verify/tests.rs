@@ -6,7 +6,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::*;
-use crate::model::{Encoding, HmacProof, Secret, TokenHash, Unmapped};
+use crate::model::{Encoding, HmacProof, Secret, TokenHash};
 
 const AT: i64 = 1_714_640_000;
 const JWT: &str = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9.eyJpc3MiOiIwZTBhNWYwYy03YzU1LTRmMWUtOGY1ZS0xZDJjM2I0YTVmNjAiLCJpYXQiOjE3MTQ2NDAwMDAsImV4cCI6MTcxNDY0MDkwMH0.tJgae1rRotnqRxMQ8ts_YRYMNlJkgNvZeiBkLLdvu6E";
@@ -30,20 +30,9 @@ impl Vector {
     }
 
     fn source(&self, secrets: &[&str]) -> Source {
-        Source {
-            id: "in".parse().unwrap(),
-            kind: self.kind.clone(),
-            secrets: secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect(),
-            token: TokenHash::of("token"),
-            token_at: UnixMs(0),
-            id_header: None,
-            catalogue: None,
-            unmapped: Unmapped::Drop,
-            enabled: true,
-            description: String::new(),
-            created_at: UnixMs(0),
-            updated_at: UnixMs(0),
-        }
+        let kind = self.kind.clone();
+        let secrets = secrets.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
+        Source { secrets, ..Source::new("in".parse().unwrap(), kind, TokenHash::of("token"), UnixMs(0)) }
     }
 
     /// `ok`, or the code; and no message says what came or what is secret.

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use postrider::config::{Config, Origin, Inputs};
+use postrider::config::{Config, Inputs, Origin};
 use postrider::delivery::EgressPolicy;
 
 fuzz_target!(|data: &[u8]| {

@@ -6,9 +6,7 @@ use std::sync::LazyLock;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
-use postrider::model::{
-    Algorithm, Encoding, HmacProof, Secret, Source, SourceKind, TokenHash, UnixMs, Unmapped,
-};
+use postrider::model::{Algorithm, Encoding, HmacProof, Secret, Source, SourceKind, TokenHash, UnixMs};
 use postrider::sources::Arrived;
 use postrider::sources::read::{self, Reading, Request};
 use postrider::sources::sample;
@@ -44,20 +42,9 @@ static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
 });
 
 fn source(kind: SourceKind) -> Source {
-    Source {
-        id: "fuzzed".parse().expect("a name"),
-        kind,
-        secrets: SECRETS.iter().map(|secret| Secret::new((*secret).to_owned())).collect(),
-        token: TokenHash::of("token"),
-        token_at: UnixMs(0),
-        id_header: None,
-        catalogue: None,
-        unmapped: Unmapped::Drop,
-        enabled: true,
-        description: String::new(),
-        created_at: UnixMs(0),
-        updated_at: UnixMs(0),
-    }
+    let secrets = SECRETS.iter().map(|secret| Secret::new((*secret).to_owned())).collect();
+    let id = "fuzzed".parse().expect("a name");
+    Source { secrets, ..Source::new(id, kind, TokenHash::of("token"), UnixMs(0)) }
 }
 
 // Which kind, then lines with the query (`?…`) and the headers (`name: value`), an empty line, and the body.
