@@ -1,6 +1,7 @@
 //! The subject: the real daemon, started from this very binary in a directory of its own.
 
 use std::fs::{self, File};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -24,25 +25,36 @@ pub struct Daemon {
     children: Children,
 }
 
+/// What a daemon has beside the defaults.
+#[derive(Default)]
+pub struct Extras {
+    /// A catalogue for the bench's events.
+    pub knows: bool,
+    /// Where it takes requests of sources, as many as come.
+    pub sources: Option<SocketAddr>,
+}
+
 impl Daemon {
     /// Starts one on an empty store in `home`, its sockets in `runtime_dir` (a socket's path has to be short).
-    /// One that `knows` the bench's events has a catalogue for them.
     pub async fn start(
         home: PathBuf,
         runtime_dir: PathBuf,
         children: Children,
-        knows: bool,
+        extras: Extras,
     ) -> anyhow::Result<Daemon> {
         fs::create_dir_all(&home)?;
         fs::create_dir_all(&runtime_dir)?;
-        let directory = if knows { home.join("catalogue") } else { PathBuf::new() };
-        if knows {
+        let directory = if extras.knows { home.join("catalogue") } else { PathBuf::new() };
+        if extras.knows {
             payload::write_catalogue(&directory)?;
         }
-        let config = format!(
+        let mut config = format!(
             "[egress]\nallow_http = [\"127.0.0.1/32\"]\n[catalogue]\ndir = '{}'\n",
             directory.display()
         );
+        if let Some(address) = extras.sources {
+            config.push_str(&format!("[sources]\nlisten = \"{address}\"\nmax_rate = 1_000_000\n"));
+        }
         fs::write(home.join("postrider.toml"), config)?;
         let mut daemon = Daemon { home, runtime_dir, child: None, children };
         daemon.spawn().await?;

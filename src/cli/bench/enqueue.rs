@@ -67,18 +67,24 @@ pub async fn rows(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn stop(round: Duration) -> Stop {
+/// When a round that begins now ends.
+pub fn stop(round: Duration) -> Stop {
     Stop::At(Instant::now() + round)
 }
 
-async fn timed(bench: &Bench<'_>, load: impl Future<Output = anyhow::Result<u64>>) -> anyhow::Result<f64> {
+/// Events per second of a load.
+pub async fn timed(
+    bench: &Bench<'_>,
+    load: impl Future<Output = anyhow::Result<u64>>,
+) -> anyhow::Result<f64> {
     let start = Instant::now();
     let events = load.await?;
     bench.events.set(bench.events.get() + events);
     Ok(per_second(events, start.elapsed()))
 }
 
-async fn paused_orgs(bench: &Bench<'_>, daemon: &Daemon) -> anyhow::Result<Vec<String>> {
+/// Orgs that only take in.
+pub async fn paused_orgs(bench: &Bench<'_>, daemon: &Daemon) -> anyhow::Result<Vec<String>> {
     let orgs = daemon.configure("org", PRODUCERS, &bench.url("/ok"), "").await?;
     let mut admin = daemon.admin().await?;
     for org in &orgs {
@@ -98,7 +104,8 @@ fn append_and_sync(file: &mut File, value: &[u8], time: Duration) -> std::io::Re
     Ok(per_second(appended, start.elapsed()))
 }
 
-fn group_commit(bare: &mut BareStore, value: &[u8], time: Duration) -> anyhow::Result<f64> {
+/// Values per second that the bare store takes from as many writers.
+pub fn group_commit(bare: &mut BareStore, value: &[u8], time: Duration) -> anyhow::Result<f64> {
     let start = Instant::now();
     let inserted = bare.group_commit(PRODUCERS, value, time)?;
     Ok(per_second(inserted, start.elapsed()))

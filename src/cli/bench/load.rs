@@ -1,7 +1,8 @@
-//! The producers: lean HTTP clients on the daemon's Unix sockets.
+//! The producers: lean HTTP clients on the daemon's sockets.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,12 +10,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use futures_util::stream;
-use http::{Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Frame};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use super::payload::Payloads;
@@ -29,7 +31,8 @@ pub enum Stop {
 }
 
 impl Stop {
-    fn reached(self, sent: u64) -> bool {
+    /// Whether so many are enough.
+    pub fn reached(self, sent: u64) -> bool {
         match self {
             Stop::At(end) => Instant::now() >= end,
             Stop::After(events) => sent >= events,
@@ -40,6 +43,8 @@ impl Stop {
 /// One kept-alive connection.
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
+    /// Sent with every request.
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 async fn connect<B>(socket: &Path) -> anyhow::Result<SendRequest<B>>
@@ -48,6 +53,15 @@ where
 {
     let stream =
         UnixStream::connect(socket).await.with_context(|| format!("connecting to {}", socket.display()))?;
+    handshake(stream).await
+}
+
+async fn handshake<B>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> anyhow::Result<SendRequest<B>>
+where
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
+{
     let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     // Its errors come back through the sender.
     tokio::spawn(async { drop(connection.await) });
@@ -57,7 +71,19 @@ where
 impl Connection {
     /// Connects.
     pub async fn open(socket: &Path) -> anyhow::Result<Connection> {
-        Ok(Connection { sender: connect(socket).await? })
+        Ok(Connection { sender: connect(socket).await?, header: None })
+    }
+
+    /// The same over TCP.
+    pub async fn over_tcp(address: SocketAddr) -> anyhow::Result<Connection> {
+        let stream = TcpStream::connect(address).await.with_context(|| format!("connecting to {address}"))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { sender: handshake(stream).await?, header: None })
+    }
+
+    /// With a header that is sent with every request.
+    pub fn with_header(self, name: &'static str, value: &str) -> anyhow::Result<Connection> {
+        Ok(Connection { header: Some((HeaderName::from_static(name), value.parse()?)), ..self })
     }
 
     /// One call and its whole answer.
@@ -68,12 +94,15 @@ impl Connection {
         body: Bytes,
     ) -> anyhow::Result<(StatusCode, Bytes)> {
         self.sender.ready().await?;
-        let request = http::Request::builder()
+        let mut request = http::Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
             .header("content-type", "application/json")
             .body(Full::new(body))?;
+        if let Some((name, value)) = &self.header {
+            request.headers_mut().insert(name, value.clone());
+        }
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         Ok((status, response.into_body().collect().await?.to_bytes()))
@@ -148,7 +177,8 @@ pub async fn steady(
     sum(tasks).await
 }
 
-async fn sum(mut tasks: JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u64> {
+/// What all of them come to.
+pub async fn sum(mut tasks: JoinSet<anyhow::Result<u64>>) -> anyhow::Result<u64> {
     let mut total = 0;
     while let Some(finished) = tasks.join_next().await {
         total += finished??;

@@ -16,13 +16,15 @@ mod receiver;
 mod report;
 mod rows;
 mod scale;
+mod sources;
 mod workspace;
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use daemon::Daemon;
+use daemon::{Daemon, Extras};
 use payload::Payloads;
 use receiver::Receiver;
 use report::Report;
@@ -193,6 +195,8 @@ fn measure(args: &BenchArgs, parent: &Path) -> anyhow::Result<Report> {
 async fn every_row(bench: &Bench<'_>, report: &mut Report) {
     let enqueue = enqueue::rows(bench, report).await;
     report.note("enqueue", enqueue);
+    let sources = sources::rows(bench, report).await;
+    report.note("source", sources);
     let throughput = deliver::throughput(bench, report).await;
     report.note("deliver", throughput);
     let known = deliver::known(bench, report).await;
@@ -237,17 +241,22 @@ impl Bench<'_> {
 
     /// A daemon on an empty store.
     async fn daemon(&self, name: &str) -> anyhow::Result<Daemon> {
-        self.start(name, false).await
+        self.start(name, Extras::default()).await
+    }
+
+    /// A daemon that takes requests of sources there.
+    async fn daemon_with_sources(&self, name: &str, address: SocketAddr) -> anyhow::Result<Daemon> {
+        self.start(name, Extras { sources: Some(address), ..Extras::default() }).await
     }
 
     /// A daemon with a catalogue that has the bench's events.
     async fn knowing_daemon(&self, name: &str) -> anyhow::Result<Daemon> {
-        self.start(name, true).await
+        self.start(name, Extras { knows: true, ..Extras::default() }).await
     }
 
-    async fn start(&self, name: &str, knows: bool) -> anyhow::Result<Daemon> {
+    async fn start(&self, name: &str, extras: Extras) -> anyhow::Result<Daemon> {
         let workspace = &self.workspace;
-        Daemon::start(workspace.store(name), workspace.runtime(name), workspace.children(), knows).await
+        Daemon::start(workspace.store(name), workspace.runtime(name), workspace.children(), extras).await
     }
 
     /// From here on, what the daemon does is counted.

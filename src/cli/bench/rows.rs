@@ -7,6 +7,8 @@ use serde::Serialize;
 pub enum Scenario {
     /// Events in, deliveries paused.
     Enqueue,
+    /// Requests of sources in, deliveries paused.
+    Source,
     /// Events in and delivered.
     Deliver,
     /// Events of a type that is known, delivered, and the same of one that is not.
@@ -158,6 +160,9 @@ pub const SPECS: &[Spec] = &[
         .against("bare group commit, 64 writers"),
     higher("enqueue-stream", Scenario::Enqueue, 0.7, 0.95)
         .what("durable enqueue, one NDJSON stream")
+        .against("bare group commit, 64 writers"),
+    higher("source-64", Scenario::Source, 0.25, 0.5)
+        .what("signed requests of sources made durable, 64 senders")
         .against("bare group commit, 64 writers"),
     higher("deliver-64", Scenario::Deliver, 0.15, 0.3)
         .what("accepted, delivered, removed: 64 orgs")
