@@ -10,7 +10,7 @@ use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
@@ -105,7 +105,7 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         Ok(Taken { verdict, answer, .. }) => (verdict, accepted(answer), String::new()),
         Err(TurnedAway { verdict, problem }) => {
             let detail = problem.detail.clone();
-            (verdict, problem.into_response(), detail)
+            (verdict, turned_away(problem), detail)
         }
     };
     let status = response.status().as_u16();
@@ -133,6 +133,16 @@ fn accepted(answer: RequestAnswer) -> Response {
         return StatusCode::OK.into_response();
     }
     ([(header::CONTENT_TYPE, content_type)], body).into_response()
+}
+
+/// A problem; one with the method says which method is right.
+fn turned_away(problem: Problem) -> Response {
+    let is_about_method = problem.kind == Kind::MethodNotAllowed;
+    let mut response = problem.into_response();
+    if is_about_method {
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
 }
 
 /// How long the sender waits for its answer, and a little less.

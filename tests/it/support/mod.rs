@@ -8,6 +8,7 @@ pub mod ledger;
 pub mod network;
 pub mod official;
 pub mod receiver;
+pub mod senders;
 pub mod sources;
 
 use std::time::{Duration, Instant};

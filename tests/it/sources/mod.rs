@@ -1,0 +1,5 @@
+//! Incoming webhooks, through the real binary and its real listener: one file per promise.
+
+mod answers;
+mod repeats;
+mod trackingtime;
