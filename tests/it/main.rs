@@ -66,6 +66,8 @@ mod hostile_producers;
 mod hostile_receivers;
 // What receivers check requests by.
 mod proof_of_origin;
+// Incoming webhooks: what is promised to those who post, and to the orgs.
+mod sources;
 // Incoming webhooks, signed by the official libraries of those who send them.
 mod sources_official;
 // Proxies, certificates, resolvers.

@@ -2,15 +2,25 @@
 
 use std::io::{Error, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use serde_json::Value;
 
 use super::http::{Reply, read_reply};
 use super::{Daemon, PATIENCE, Site};
 
+/// An address to listen on that no other test takes while a daemon restarts: not the one that connections are made from.
+pub fn free_address() -> String {
+    static TAKEN: AtomicU8 = AtomicU8::new(0);
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let place = 100 + TAKEN.fetch_add(1, Ordering::Relaxed) % 100;
+    let listener = TcpListener::bind(format!("127.{place}.{high}.{low}:0")).unwrap();
+    listener.local_addr().unwrap().to_string()
+}
+
 /// A site that listens for outside services on this address.
 pub fn site() -> (Site, String) {
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let address = free_address();
     let base = Site::new();
     (Site::with(&format!("{}[sources]\nlisten = \"{address}\"\n", base.config())), address)
 }

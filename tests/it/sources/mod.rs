@@ -1,0 +1,3 @@
+//! Incoming webhooks, through the real binary and its real listener: one file per promise.
+
+mod crash;
