@@ -1,3 +1,4 @@
 //! Incoming webhooks, through the real binary and its real listener: one file per promise.
 
 mod crash;
+mod vectors;
