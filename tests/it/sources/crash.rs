@@ -10,16 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fastrand::Rng;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use serde_json::{Value, json};
-use sha2::Sha256;
 use standardwebhooks::Webhook;
 
 use crate::support::daemon::retry;
 use crate::support::http::Reply;
 use crate::support::ledger::{Terms, one_at_a_time, repeats_and_tries};
 use crate::support::receiver::Chooser;
-use crate::support::sources::{self, post, put};
+use crate::support::sources::{self, code, post, put};
 use crate::support::{Answer, Daemon, Received, Receiver, Site, wait_until};
 
 /// Kills in a short run.
@@ -211,11 +209,8 @@ impl Sender {
 fn headers(manner: Manner, id: &str, body: &str) -> Vec<(String, String)> {
     let proof = match manner {
         Manner::Github => {
-            let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
-            mac.update(body.as_bytes());
-            let code: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
             vec![
-                ("x-hub-signature-256", format!("sha256={code}")),
+                ("x-hub-signature-256", format!("sha256={}", code(SECRET, body))),
                 ("x-github-delivery", id.to_owned()),
                 ("x-github-event", "issues".to_owned()),
             ]

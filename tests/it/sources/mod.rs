@@ -1,4 +1,5 @@
 //! Incoming webhooks, through the real binary and its real listener: one file per promise.
 
 mod crash;
+mod upkeep;
 mod vectors;
