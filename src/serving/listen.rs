@@ -237,17 +237,24 @@ async fn connection<D: Door>(
             () = serving.cut.cancelled() => return,
         };
     }
-    // What a peer does to its own connection is its own affair; it is told what could not be read.
-    let Some(Err(error)) = ended else { return };
-    tracing::debug!(%error, "a connection ended early");
+    let Some(ended) = ended else { return };
     let parts = connection.into_parts();
     let mut stream = parts.io.into_inner();
-    if let Some(problem) = stream.problem(&error, &parts.read_buf) {
-        serving.refusals.note(&problem);
-        tokio::select! {
-            () = stream.answer(problem) => {}
-            () = serving.cut.cancelled() => {}
+    // What a peer does to its own connection is its own affair; it is told what could not be read.
+    let problem = ended.err().and_then(|error| {
+        tracing::debug!(%error, "a connection ended early");
+        stream.problem(&error, &parts.read_buf)
+    });
+    let end = async {
+        if let Some(problem) = problem {
+            serving.refusals.note(&problem);
+            stream.answer(problem).await;
         }
+        stream.end().await;
+    };
+    tokio::select! {
+        () = end => {}
+        () = serving.cut.cancelled() => {}
     }
 }
 

@@ -87,6 +87,11 @@ impl<S: AsyncWrite + Unpin> HeldBack<S> {
         let _gone = self.stream.flush().await;
     }
 
+    /// Ends what is sent, so that the peer knows that nothing was cut off: within TLS that is said.
+    pub(super) async fn end(&mut self) {
+        let _gone = self.stream.shutdown().await;
+    }
+
     /// Holds `buffer` back if it is a bare refusal and nothing else.
     fn hold_back(&mut self, buffer: &[u8]) -> bool {
         let refused = if self.stuck { None } else { bare_refusal(buffer) };
@@ -166,7 +171,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HeldBack<S> {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 
-    /// Not yet: an answer may follow. Dropping the stream closes it.
+    /// Not yet: an answer may follow. [`HeldBack::end`] is the end.
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }

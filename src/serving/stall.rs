@@ -67,7 +67,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stall<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let progress = Pin::new(&mut self.stream).poll_shutdown(cx);
+        self.check(cx, progress)
     }
 }
 

@@ -67,7 +67,7 @@ impl Cage {
 }
 
 /// Raw, hex, decimal, percent-encoded, JSON within JSON, and base64 at each of the three ways in which it can lie.
-fn spellings(canary: &str) -> Vec<String> {
+pub fn spellings(canary: &str) -> Vec<String> {
     let hex: String = canary.bytes().map(|byte| format!("{byte:02x}")).collect();
     let numbers = canary.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(", ");
     let mut percent = String::new();
@@ -273,7 +273,7 @@ fn everything_an_operator_looks_at(site: &Site, daemon: &Daemon<'_>, hear: &mut 
     hear("webhook show", run(site, &["webhook", "show", "acme", "w-client", "--json"]).exits(0));
 }
 
-fn each_file(dir: &std::path::Path, look: &mut impl FnMut(&str, &[u8])) {
+pub fn each_file(dir: &std::path::Path, look: &mut impl FnMut(&str, &[u8])) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {

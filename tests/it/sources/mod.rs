@@ -3,3 +3,7 @@
 mod answers;
 mod repeats;
 mod trackingtime;
+mod crash;
+mod tls;
+mod upkeep;
+mod vectors;

@@ -123,7 +123,7 @@ fn brief<'a>(requests: impl Iterator<Item = &'a Received>) -> Vec<String> {
 /// At most one repeat per org and crash; never more than attempts + crashes tries; no way back. A request that is sent
 /// again because the receiver closed a kept connection under it counts for nothing.
 #[track_caller]
-fn repeats_and_tries(org: &str, received: &[Received], terms: Terms) {
+pub fn repeats_and_tries(org: &str, received: &[Received], terms: Terms) {
     let try_of = |request: &Received| (request.id().to_owned(), request.number_in("postrider-attempt"));
     let mut made = BTreeSet::new();
     let mut repeats = Vec::new();
@@ -154,7 +154,7 @@ fn repeats_and_tries(org: &str, received: &[Received], terms: Terms) {
 
 /// Never two in flight. Requests cut off by a crash have no end.
 #[track_caller]
-fn one_at_a_time(org: &str, received: &[Received]) {
+pub fn one_at_a_time(org: &str, received: &[Received]) {
     for pair in received.windows(2) {
         if let Some((ended, _)) = pair[0].ended {
             assert!(ended <= pair[1].began, "{org}: two in flight: {pair:?}");
