@@ -29,7 +29,7 @@ impl FromRequest<Arc<App>> for JsonBody {
             return Err(problem);
         }
         let max = settings.max_body_bytes;
-        let (bytes, held) = app.budget.read(&parts.headers, body, max, deadline).await?;
+        let (bytes, held) = app.budget.read(&parts.headers, body, (max, None), deadline).await?;
         Ok(JsonBody { bytes, _held: held })
     }
 }

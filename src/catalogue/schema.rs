@@ -10,6 +10,9 @@ use serde_json::Value;
 
 use super::strict;
 
+/// Bytes of a pointer that are shown.
+const POINTER_MAX: usize = 256;
+
 /// What a payload breaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
@@ -139,6 +142,16 @@ impl jsonschema::Retrieve for Offline {
 }
 
 /// The rule that is broken. Where one of several schemas had to fit, the one that came furthest says what is wrong.
+/// Names of members may be as long as the payload: what is shown of a pointer is not.
+fn shortened(mut pointer: String) -> String {
+    let end = pointer.char_indices().map(|(at, _)| at).find(|at| *at >= POINTER_MAX);
+    if let Some(end) = end {
+        pointer.truncate(end);
+        pointer.push('…');
+    }
+    pointer
+}
+
 fn violation(error: &ValidationError<'_>) -> Violation {
     let branches = match error.kind() {
         ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context } => {
@@ -151,7 +164,7 @@ fn violation(error: &ValidationError<'_>) -> Violation {
     let deepest = firsts.max_by_key(|error| error.instance_path().as_str().len());
     match deepest {
         Some(deepest) if deepest.instance_path().as_str().len() > here => violation(deepest),
-        _ => Violation { pointer: error.instance_path().to_string(), rule: rule(error.kind()) },
+        _ => Violation { pointer: shortened(error.instance_path().to_string()), rule: rule(error.kind()) },
     }
 }
 

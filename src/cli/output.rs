@@ -80,11 +80,15 @@ fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// With control characters escaped.
+/// With control characters escaped, and those that nobody sees and that turn the order of what stands around them.
 pub(super) fn plain(text: &str) -> String {
-    if text.chars().any(char::is_control) {
+    let deceives = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    if text.chars().any(deceives) {
         text.chars()
-            .flat_map(|c| if c.is_control() { c.escape_debug().collect::<Vec<_>>() } else { vec![c] })
+            .flat_map(|c| if deceives(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
             .collect()
     } else {
         text.to_owned()

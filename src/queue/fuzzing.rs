@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::MasterKey;
 use super::record::{
     AttemptRecord, Body, ClientRecord, DeadRecord, DeliveryRecord, OrgRecord, QuarantineRecord, Record,
-    RequestRecord, SeenRecord, SourceRecord, StateRecord, WebhookRecord, decode, encode,
+    RequestRecord, RequestsRecord, SeenRecord, SourceRecord, StateRecord, WebhookRecord, decode, encode,
 };
 use super::seal::{FORMAT_VERSION, Sealer, Unreadable};
 use crate::model::Sequence;
@@ -14,7 +14,7 @@ use crate::model::Sequence;
 /// Reads `data` as the kind of record that its first byte chooses. Panics where a promise of the format does not hold.
 pub fn read_any(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 13 {
+    match kind % 14 {
         0 => drop(read::<StateRecord>(bytes)),
         1 => drop(read::<SeenRecord>(bytes)),
         2 => drop(read::<QuarantineRecord>(bytes)),
@@ -45,6 +45,7 @@ pub fn read_any(data: &[u8]) {
         }
         10 => open(bytes),
         11 => drop(read::<RequestRecord>(bytes)),
+        12 => drop(read::<RequestsRecord>(bytes)),
         _ => {
             if let Some(Ok(source)) = read::<SourceRecord>(bytes).map(SourceRecord::into_source) {
                 let again = SourceRecord::from(&source).into_source();

@@ -8,6 +8,7 @@
 //!   4 | org u32 | sequence u64 | number u32  attempt of the head
 //!   5 | org u32 | day u32 | hash [u8; 16]    seen id of an event or of a change (hashed apart), by the day it was accepted
 //!   6 | org u32 | day u32 | hash [u8; 16]    request of a source that was seen, by the day it was accepted
+//!   7 | org u32                              what the requests that were seen on one day take
 //! dead
 //!   1 | org u32 | sequence u64               dead letter
 //!   2 | died_at u64 | org u32 | sequence u64 the same in order of death; no value
@@ -50,6 +51,7 @@ pub(super) enum InQueue {
     Attempt = 4,
     Seen = 5,
     Request = 6,
+    Requests = 7,
 }
 
 /// What a key of the dead-letter tree names.

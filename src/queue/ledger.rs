@@ -23,6 +23,8 @@ pub(super) struct OrgQueue {
     pub(super) paused: Option<Pause>,
     pub(super) last_revived: Option<Sequence>,
     pub(super) dead_letters: u64,
+    /// A day, and what the requests of sources that are remembered of it take, in bytes.
+    pub(super) requests: (u32, u64),
     /// What the scheduler was told last.
     announced: Option<Notice>,
 }
@@ -38,6 +40,7 @@ impl OrgQueue {
             paused: None,
             last_revived: None,
             dead_letters: 0,
+            requests: (0, 0),
             announced: None,
         }
     }

@@ -179,6 +179,9 @@ pub enum Refused {
         /// Their payload bytes.
         bytes: u64,
     },
+    /// What is remembered of today's requests of sources is as much as the org may have.
+    #[error("the requests that are remembered of today take {0} bytes, which is all that the org may have")]
+    RequestsFull(u64),
     /// Deliveries are waiting; say discard to drop them.
     #[error("{0} deliveries are waiting in the org's queue")]
     QueueNotEmpty(u64),

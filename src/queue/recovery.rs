@@ -10,8 +10,8 @@ use super::directory::{Directory, Org};
 use super::key::{self, InDead, InOrgs, InQueue, KeyHash};
 use super::ledger::OrgQueue;
 use super::record::{
-    Body, ClientRecord, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, RequestRecord, SeenRecord,
-    SourceRecord, StateRecord, WebhookRecord,
+    Body, ClientRecord, DeadRecord, DeliveryRecord, HeadRecord, OrgRecord, RequestRecord, RequestsRecord,
+    SeenRecord, SourceRecord, StateRecord, WebhookRecord,
 };
 use super::seal::Unreadable;
 use super::settle::remove_letter_rows;
@@ -157,6 +157,12 @@ impl Recovery<'_> {
     ) -> Result<OrgQueue, Trouble> {
         let head = record.head;
         let mut queue = OrgQueue::from_record(record);
+        if let Some(row) = tree.row(&key::of_org(InQueue::Requests as u8, org))? {
+            match row.read::<RequestsRecord>() {
+                Ok(RequestsRecord { day, bytes }) => queue.requests = (day, bytes),
+                Err(why) => self.quarantine(tree, &row, why)?,
+            }
+        }
         self.adopt_alone(tree, org, &mut queue)?;
         sweep_uncommitted(tree, org, queue.next)?;
         if let Some(sequence) = queue.last_revived {

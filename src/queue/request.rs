@@ -2,24 +2,29 @@
 //!
 //! A sender repeats a request whose answer it did not see: one of the same id runs nothing again and gets the same answer,
 //! whatever else has changed in it (Stripe counts the attempts in the body) and whatever has become of the rules. What is
-//! remembered is written as for changes; the hash is of the source's name and the id.
+//! remembered is written as for changes; the hash is of the source and the id.
 
 use std::sync::Arc;
 
 use super::append::day_of;
 use super::change::{AppendedEvent, append_all};
-use super::key::{self, KeyHash};
-use super::record::RequestRecord;
+use super::key::{self, InQueue, KeyHash};
+use super::record::{RequestRecord, RequestsRecord};
 use super::store::{Store, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Append, Org, Queue, Refused};
-use crate::model::{OrgNumber, SourceId, UnixMs};
+use crate::model::{OrgNumber, Source, UnixMs};
 
 /// How many days before today a request is looked for: senders repeat theirs for up to three (Stripe by itself, GitHub on
 /// demand).
 pub(super) const REQUEST_DAYS: u32 = 3;
 /// How long a request is remembered at least.
 const REQUEST_MS: i64 = 72 * 60 * 60 * 1000;
+
+/// What a request takes beside its answer: key, seal and times, in the store's log.
+const REQUEST_BYTES: u64 = 160;
+/// Every org may have so many bytes of remembered requests of a day, however small its queue is.
+const REQUESTS_BYTES_MIN: u64 = 16 << 20;
 
 /// What tells the hash of a request's id from others.
 const REQUEST: &[u8] = b"request";
@@ -70,10 +75,11 @@ pub enum AppendedRequest {
 }
 
 impl Queue {
-    /// What a request of this source with this id is remembered by.
+    /// What a request of this source with this id is remembered by. A source that is deleted and made anew is another one.
     #[must_use]
-    pub fn request_key(&self, source: &SourceId, id: &str) -> RequestKey {
-        RequestKey(self.sealer().hash([REQUEST, source.as_str().as_bytes(), id.as_bytes()]))
+    pub fn request_key(&self, source: &Source, id: &str) -> RequestKey {
+        let (name, made) = (source.id.as_str().as_bytes(), source.created_at.0.to_be_bytes());
+        RequestKey(self.sealer().hash([REQUEST, name, &made, id.as_bytes()]))
     }
 
     /// What was answered to the request with this id, if it was accepted within the last three days.
@@ -129,6 +135,11 @@ fn append_request(writer: &mut Writer, request: AppendRequest) -> Applied<Append
     {
         return Ok(Ok(AppendedRequest::Repeated(before)));
     }
+    let counted = match key.map(|_| count_in(writer, &org, &answer, accepted_at)).transpose()? {
+        Some(Err(refused)) => return Ok(Err(refused)),
+        Some(Ok(counted)) => Some(counted),
+        None => None,
+    };
     let seen = key.map(|RequestKey(hash)| (day_of(accepted_at), hash));
     let place = seen.map(|(day, hash)| key::request(number, day, &hash));
     let RequestAnswer { content_type, body } = answer;
@@ -136,5 +147,29 @@ fn append_request(writer: &mut Writer, request: AppendRequest) -> Applied<Append
         Some(RequestRecord { accepted_at_ms: accepted_at.0, first_sequence, content_type, body })
     };
     let appended = append_all(writer, &org, events, accepted_at, (seen, place), remembered)?;
+    if let (Some(counted), Ok(_)) = (counted, &appended) {
+        let row = key::of_org(InQueue::Requests as u8, number);
+        writer.store.queue_for_writing(number)?.put(&row, &counted)?;
+        writer.queue_mut(number)?.requests = (counted.day, counted.bytes);
+    }
     Ok(appended.map(AppendedRequest::Accepted))
+}
+
+/// What the requests of the day take with one more. Remembering is bounded by bytes, as the queue is: senders decide how
+/// many requests there are, and whether they become deliveries or nothing.
+fn count_in(
+    writer: &mut Writer,
+    org: &Org,
+    answer: &RequestAnswer,
+    accepted_at: UnixMs,
+) -> Applied<RequestsRecord> {
+    let max = org.settings.max_bytes.unwrap_or(writer.limits.max_bytes).max(REQUESTS_BYTES_MIN);
+    let today = day_of(accepted_at);
+    let (day, bytes) = writer.queue_mut(org.number)?.requests;
+    let before = if day == today { bytes } else { 0 };
+    let bytes = before + REQUEST_BYTES + answer.body.len() as u64;
+    if bytes > max {
+        return Ok(Err(Refused::RequestsFull(before)));
+    }
+    Ok(Ok(RequestsRecord { day: today, bytes }))
 }

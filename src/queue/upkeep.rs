@@ -75,6 +75,7 @@ impl Writer {
                 InQueue::Attempt,
                 InQueue::Seen,
                 InQueue::Request,
+                InQueue::Requests,
                 InQueue::State,
             ];
             for row in kinds.into_iter().flat_map(|kind| tree.keys(&key::of_org(kind as u8, org))) {

@@ -38,7 +38,18 @@ pub struct Budget {
 }
 
 /// A body's part of a budget, given back when it is dropped.
-pub type Held = Option<OwnedSemaphorePermit>;
+#[derive(Default)]
+pub struct Held(Option<[Option<OwnedSemaphorePermit>; 2]>);
+
+/// What a body that is being read may have.
+struct Room<'a> {
+    budget: &'a Budget,
+    /// What its org has for itself.
+    own: Option<Arc<Semaphore>>,
+    /// What it takes, as far as is known.
+    bytes: usize,
+    held: Held,
+}
 
 impl Budget {
     /// Of so many bytes.
@@ -46,7 +57,8 @@ impl Budget {
         Budget { bytes, left: Arc::new(Semaphore::new(bytes)) }
     }
 
-    /// Reads a body of at most `max` bytes, and drops the rest of one that is refused.
+    /// Reads a body of at most `max` bytes, and drops the rest of one that is refused. `own` is what its org has for itself,
+    /// taken before what is for all.
     ///
     /// # Errors
     /// It is too large, too slow, or broken, or there is no room for it.
@@ -54,7 +66,7 @@ impl Budget {
         &self,
         headers: &HeaderMap,
         body: Body,
-        max: usize,
+        (max, own): (usize, Option<Arc<Semaphore>>),
         deadline: Instant,
     ) -> Result<(Bytes, Held), Problem> {
         let announced = announced(&body);
@@ -62,10 +74,10 @@ impl Budget {
             discard(headers, body, deadline).await;
             return Err(too_large(max));
         }
-        let room = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(max);
-        let held = if room > SMALL { Some(self.hold(room, deadline).await?) } else { None };
-        let bytes = collect(body.into_data_stream(), max, deadline).await?;
-        Ok((bytes, held))
+        let bytes = announced.and_then(|length| usize::try_from(length).ok()).unwrap_or(max);
+        let mut room = Room { budget: self, own, bytes, held: Held::default() };
+        let bytes = collect(body.into_data_stream(), max, &mut room, deadline).await?;
+        Ok((bytes, room.held))
     }
 
     /// What is not held.
@@ -73,18 +85,38 @@ impl Budget {
     pub(crate) fn left(&self) -> usize {
         self.left.available_permits()
     }
+}
 
-    async fn hold(&self, bytes: usize, deadline: Instant) -> Result<OwnedSemaphorePermit, Problem> {
-        let permits = u32::try_from(bytes.min(self.bytes)).unwrap_or(u32::MAX);
-        let held = timeout_at(deadline, self.left.clone().acquire_many_owned(permits)).await;
-        held.ok().and_then(Result::ok).ok_or_else(|| {
+impl Room<'_> {
+    /// Makes sure of room for so many bytes. All of it is taken at once, so that no two bodies wait for what the other one
+    /// has, and not before more than a little has come: what is only announced takes no room from others.
+    async fn make_sure(&mut self, bytes: usize, deadline: Instant) -> Result<(), Problem> {
+        if bytes <= SMALL || self.held.0.is_some() {
+            return Ok(());
+        }
+        let permits = u32::try_from(self.bytes.min(self.budget.bytes)).unwrap_or(u32::MAX);
+        let take = async {
+            let own = match self.own.clone() {
+                Some(own) => Some(own.acquire_many_owned(permits).await.ok()?),
+                None => None,
+            };
+            Some([own, Some(self.budget.left.clone().acquire_many_owned(permits).await.ok()?)])
+        };
+        let Some(held) = timeout_at(deadline, take).await.ok().flatten() else {
             let detail = "other large requests are still being read";
-            Problem::new(Kind::Overloaded, detail).retry_after(RETRY_OVERLOADED_S)
-        })
+            return Err(Problem::new(Kind::Overloaded, detail).retry_after(RETRY_OVERLOADED_S));
+        };
+        self.held = Held(Some(held));
+        Ok(())
     }
 }
 
-async fn collect(mut body: BodyDataStream, max: usize, deadline: Instant) -> Result<Bytes, Problem> {
+async fn collect(
+    mut body: BodyDataStream,
+    max: usize,
+    room: &mut Room<'_>,
+    deadline: Instant,
+) -> Result<Bytes, Problem> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     loop {
@@ -99,6 +131,7 @@ async fn collect(mut body: BodyDataStream, max: usize, deadline: Instant) -> Res
             drop_rest(body, deadline, DISCARD_MAX).await;
             return Err(too_large(max));
         }
+        room.make_sure(first.len() + rest.len() + frame.len(), deadline).await?;
         // Most bodies come in one piece, and stay the piece that was read from the socket.
         match (first.is_empty(), rest.is_empty()) {
             (true, true) => first = frame,

@@ -108,17 +108,27 @@ impl Crowd {
         }
     }
 
+    /// How many connections each peer has.
+    pub(super) fn served(&self) -> HashMap<Peer, usize> {
+        counts(&self.members().connected())
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The oldest connection of the peer who has most, if that is more than the newcomer would have.
-fn beyond_its_share(connected: &[Arc<Member>], newcomer: Peer) -> Option<&Arc<Member>> {
+fn counts(connected: &[Arc<Member>]) -> HashMap<Peer, usize> {
     let mut counts = HashMap::<Peer, usize>::new();
     for member in connected {
         *counts.entry(member.peer).or_default() += 1;
     }
+    counts
+}
+
+/// The oldest connection of the peer who has most, if that is more than the newcomer would have.
+fn beyond_its_share(connected: &[Arc<Member>], newcomer: Peer) -> Option<&Arc<Member>> {
+    let counts = counts(connected);
     let own = counts.get(&newcomer).copied().unwrap_or_default();
     let (most, count) = counts.into_iter().max_by_key(|(peer, count)| (*count, *peer))?;
     if count <= own + 1 {

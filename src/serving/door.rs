@@ -16,6 +16,10 @@ pub trait Door: Send + Sync + 'static {
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
     /// Whether a request's path may hold a secret, and so is in no log.
     const SECRET_PATHS: bool;
+    /// Whether connections are accepted although there is no slot for them, to find out whose they are: then the one of
+    /// somebody who has few does not wait behind those of somebody who has many, and of too many some are broken off.
+    /// Otherwise they wait in the kernel.
+    const LETS_IN: bool;
 
     /// The next connection, and who it is from.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Accepted, Peer)>> + Send;
@@ -28,6 +32,7 @@ impl Door for UnixListener {
     type Accepted = UnixStream;
     type Stream = UnixStream;
     const SECRET_PATHS: bool = false;
+    const LETS_IN: bool = false;
 
     async fn accept(&self) -> io::Result<(UnixStream, Peer)> {
         let (stream, _) = UnixListener::accept(self).await?;

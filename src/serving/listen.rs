@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::crowd::{Call, CallBody, Crowd, Member};
 use super::door::{Door, Peer};
+use super::lobby::Lobby;
 use super::problem::{Kind, Problem};
 use super::refused::{HeldBack, Refusals};
 use super::stall::Stall;
@@ -41,6 +42,8 @@ pub struct ConnectionLimits {
     pub write_timeout: Duration,
     /// How long calls in progress may take once the daemon stops.
     pub drain: Duration,
+    /// How long a new connection waits, at most, for those of a peer who has more before one of them is broken off.
+    pub share_after: Duration,
 }
 
 /// Bytes of a head. What no client of ours comes near.
@@ -52,8 +55,9 @@ pub(super) const HEADERS_MAX: usize = 64;
 const BUFFER_MAX: usize = 128 << 10;
 /// How long a new connection waits before another is asked to go for it, and then the next.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
-/// How long a new connection waits, at most, for those of a peer who has more before one of them is broken off.
-const SHARE_AFTER: Duration = Duration::from_secs(1);
+/// How many may wait for a slot without being in the kernel's own queue: as many again as are served, within bounds.
+const SEATS_MIN: usize = 64;
+const SEATS_MAX: usize = 256;
 /// After so long without a failed accept, things are well again: a lack of descriptors comes and goes.
 const ACCEPT_WELL: Duration = Duration::from_secs(10);
 /// After a failed accept: long enough not to spin, short enough not to be noticed once descriptors are free again.
@@ -66,6 +70,7 @@ impl Default for ConnectionLimits {
             header_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(10),
+            share_after: Duration::from_secs(1),
         }
     }
 }
@@ -102,40 +107,39 @@ pub async fn serve<D: Door>(
         refusals: Refusals::default(),
         limits: limits.clone(),
     });
-    // Of the last accept that failed; none once they have gone well for a while.
-    let mut failed: Option<Instant> = None;
+    let mut lobby = Lobby::new(limits.connections.clamp(SEATS_MIN, SEATS_MAX));
+    let mut accepting = Accepting::default();
+    let mut looked = Instant::now();
     loop {
-        let accepted = tokio::select! {
+        let waits = !lobby.is_empty();
+        tokio::select! {
+            // Slots that are free are given away before anybody is asked to leave, and both before there are more who wait.
+            biased;
             () = stop.cancelled() => break,
-            accepted = door.accept() => accepted,
-        };
-        let (accepted, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                if failed.replace(Instant::now()).is_none() {
-                    tracing::warn!(%error, "connections cannot be accepted; trying on");
-                }
-                // Most likely a lack of descriptors: one that nobody uses is given back.
-                crowd.make_room(None);
-                tokio::select! {
-                    () = stop.cancelled() => break,
-                    () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
-                }
+            slot = slots.clone().acquire_owned(), if waits => {
+                let (Ok(slot), Some((peer, accepted))) = (slot, lobby.next(&crowd.served())) else { continue };
+                let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
+                connections.spawn(async move {
+                    served.await;
+                    drop(slot);
+                });
             }
-        };
-        if failed.take_if(|failed| failed.elapsed() >= ACCEPT_WELL).is_some() {
-            tracing::info!("connections are accepted again");
+            () = tokio::time::sleep_until(looked + ROOM_PAUSE), if waits => {
+                looked = Instant::now();
+                // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
+                let next = lobby.longest_wait(&crowd.served(), Instant::now());
+                let newcomer = next.filter(|(_, wait)| *wait >= limits.share_after).map(|(peer, _)| peer);
+                crowd.make_room(newcomer);
+            }
+            accepted = accepting.next(&*door), if D::LETS_IN || !lobby.is_full() => match accepted {
+                Some((accepted, peer)) => lobby.enter(peer, accepted, Instant::now()),
+                // Most likely a lack of descriptors: one that nobody uses is given back.
+                None => {
+                    lobby.give_one_up();
+                    crowd.make_room(None);
+                }
+            },
         }
-        // Without a slot nothing more is accepted: others wait in the kernel.
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            slot = slot(&slots, &crowd, peer) => slot,
-        };
-        let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
-        connections.spawn(async move {
-            served.await;
-            drop(slot);
-        });
     }
     // New connections are refused, or wait for the next process if the socket is not ours.
     drop(door);
@@ -149,17 +153,37 @@ pub async fn serve<D: Door>(
     left
 }
 
-/// A slot for a connection of this peer; makes room for it while there is none.
-async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd, peer: Peer) -> Option<OwnedSemaphorePermit> {
-    if let Ok(slot) = slots.clone().try_acquire_owned() {
-        return Some(slot);
-    }
-    let since = Instant::now();
-    loop {
-        // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
-        crowd.make_room((since.elapsed() >= SHARE_AFTER).then_some(peer));
-        if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, slots.clone().acquire_owned()).await {
-            return slot.ok();
+/// Accepts, and waits a while after what failed.
+#[derive(Default)]
+struct Accepting {
+    /// When the last accept failed; none once they have gone well for a while.
+    failed: Option<Instant>,
+    /// Not before.
+    pause: Option<Instant>,
+}
+
+impl Accepting {
+    /// The next connection, or `None` if it cannot be had. Nothing is lost if this is not waited for to its end.
+    async fn next<D: Door>(&mut self, door: &D) -> Option<(D::Accepted, Peer)> {
+        if let Some(pause) = self.pause {
+            tokio::time::sleep_until(pause).await;
+            self.pause = None;
+        }
+        match door.accept().await {
+            Ok(accepted) => {
+                if self.failed.take_if(|failed| failed.elapsed() >= ACCEPT_WELL).is_some() {
+                    tracing::info!("connections are accepted again");
+                }
+                Some(accepted)
+            }
+            Err(error) => {
+                let now = Instant::now();
+                if self.failed.replace(now).is_none() {
+                    tracing::warn!(%error, "connections cannot be accepted; trying on");
+                }
+                self.pause = Some(now + ACCEPT_PAUSE);
+                None
+            }
         }
     }
 }

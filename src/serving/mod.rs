@@ -9,6 +9,8 @@ pub mod body;
 mod crowd;
 mod door;
 mod listen;
+mod lobby;
+mod per_org;
 pub mod problem;
 mod refused;
 mod stall;
@@ -16,4 +18,5 @@ mod turns;
 
 pub use door::{Door, Peer};
 pub use listen::{ConnectionLimits, serve};
+pub use per_org::PerOrg;
 pub use turns::{Turn, Turns};

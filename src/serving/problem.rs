@@ -226,6 +226,8 @@ const RETRY_QUEUE_FULL_S: u32 = 5;
 const RETRY_STORAGE_S: u32 = 5;
 /// Room on the disk comes from deliveries that drain, or from an operator.
 const RETRY_DISK_FULL_S: u32 = 30;
+/// Tomorrow there is room, or when an operator raises the limit.
+const RETRY_REQUESTS_FULL_S: u32 = 600;
 /// An operator has to put the catalogue in force again.
 const RETRY_RULES_S: u32 = 60;
 
@@ -249,6 +251,9 @@ impl From<Refused> for Problem {
             }
             Refused::QueueFull { .. } => {
                 Problem::new(Kind::QueueFull, detail).retry_after(RETRY_QUEUE_FULL_S)
+            }
+            Refused::RequestsFull(_) => {
+                Problem::new(Kind::QueueFull, detail).retry_after(RETRY_REQUESTS_FULL_S)
             }
             Refused::QueueNotEmpty(_) => Problem::new(Kind::QueueNotEmpty, format!("{detail}: {DISCARD}")),
             Refused::DeadLettersKept(_) => {

@@ -111,6 +111,7 @@ impl serving::Door for Door {
     type Accepted = TcpStream;
     type Stream = Stream;
     const SECRET_PATHS: bool = true;
+    const LETS_IN: bool = true;
 
     async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
         let (stream, address) = self.listener.accept().await?;

@@ -23,11 +23,11 @@ use super::traffic::{Seen, To, Traffic};
 use super::verdict::Verdict;
 use super::verify::{NotVerified, verify};
 use crate::clock;
-use crate::model::{EventId, OrgId, Source, SourceId, SourceKind, TokenHash, UnixMs};
+use crate::model::{EventId, OrgId, OrgNumber, Source, SourceId, SourceKind, TokenHash, UnixMs};
 use crate::queue::{AppendRequest, AppendedEvent, AppendedRequest, Org, Queue, RequestAnswer, RequestKey};
-use crate::serving::body::{Budget, discard_up_to};
+use crate::serving::body::{Budget, Held, discard_up_to};
 use crate::serving::problem::{Kind, Problem};
-use crate::serving::{Peer, Turns};
+use crate::serving::{Peer, PerOrg, Turns};
 
 /// Slack waits 3 s for an answer.
 const PATIENCE_SLACK: Duration = Duration::from_millis(2500);
@@ -35,9 +35,11 @@ const PATIENCE_SLACK: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_secs(9);
 /// The most of a body that is read, and the time for it, where nobody is.
 const NOWHERE_BYTES: u64 = 64 << 10;
-const NOWHERE_TIME: Duration = Duration::from_secs(2);
-/// Bytes of bodies that are held at once, beside small ones; at least two of the largest.
+const NOWHERE_TIME: Duration = Duration::from_millis(500);
+/// Bytes of bodies that are held at once, beside small ones: of all orgs, and of one. One body of the largest there may be
+/// fits both.
 const BUDGET_BYTES: usize = 64 << 20;
+const SHARE_BYTES: usize = 25 << 20;
 /// Proofs over more than this are checked on a thread that may block.
 const LARGE: usize = 64 << 10;
 /// A source whose requests came too fast: the next second has room.
@@ -52,6 +54,8 @@ pub struct Gate {
     /// What came lately.
     pub traffic: Traffic,
     budget: Budget,
+    /// What an org may have of it.
+    shares: PerOrg,
     turns: Turns,
 }
 
@@ -60,6 +64,8 @@ pub(super) struct Received {
     pub(super) headers: HeaderMap,
     pub(super) query: Option<String>,
     pub(super) body: Bytes,
+    /// The body's part of the budget.
+    pub(super) held: Arc<Held>,
 }
 
 /// Why a request comes to nothing.
@@ -96,7 +102,7 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let Some((org, source)) = gate.find(parts.uri.path()) else {
         gate.traffic.nowhere();
         discard_up_to(&parts.headers, body, begun + NOWHERE_TIME, NOWHERE_BYTES).await;
-        return Problem::new(Kind::NotFound, "nobody is at this address").into_response();
+        return nowhere().into_response();
     };
     let peer = parts.extensions.get::<Peer>().copied();
     let mut learned = Learned::default();
@@ -104,20 +110,18 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let (verdict, response, detail) = match outcome {
         Ok(Taken { verdict, answer, .. }) => (verdict, accepted(answer), String::new()),
         Err(TurnedAway { verdict, problem }) => {
-            let detail = problem.detail.clone();
+            let detail = Seen::detail(&problem.detail);
             (verdict, turned_away(problem), detail)
         }
     };
     let status = response.status().as_u16();
-    // What stands in for an id where the sender names none is a signature: that is not shown.
-    let shows_id = source.id_header.is_some() || !matches!(source.kind, SourceKind::Hmac(_));
     let seen = Seen {
         at: clock::now(),
         verdict,
         status,
         peer,
         event: learned.event,
-        delivery_id: learned.id.filter(|_| shows_id),
+        delivery_id: learned.id,
         events: learned.events,
         duration: begun.elapsed(),
         bytes: learned.bytes,
@@ -125,6 +129,10 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     };
     gate.note(&org, &source, seen);
     response
+}
+
+fn nowhere() -> Problem {
+    Problem::new(Kind::NotFound, "nobody is at this address")
 }
 
 fn accepted(answer: RequestAnswer) -> Response {
@@ -153,9 +161,10 @@ fn patience(kind: &SourceKind) -> Duration {
 impl Gate {
     /// For sources in `queue`.
     pub fn new(queue: Queue, settings: Settings) -> Gate {
-        let budget = Budget::new(BUDGET_BYTES.max(2 * settings.max_body_bytes));
+        let budget = Budget::new(BUDGET_BYTES);
         let settings = RwLock::new(Arc::new(settings));
-        Gate { queue, settings, traffic: Traffic::default(), budget, turns: Turns::default() }
+        let (traffic, shares) = (Traffic::default(), PerOrg::new(SHARE_BYTES));
+        Gate { queue, settings, traffic, budget, shares, turns: Turns::default() }
     }
 
     /// The settings in force.
@@ -205,25 +214,25 @@ impl Gate {
             let problem = Problem::new(Kind::TooManyRequests, detail).retry_after(RETRY_RATE_S);
             return Err(TurnedAway { verdict: Verdict::RateLimited, problem });
         }
-        let (body, held) = self.budget.read(&parts.headers, body, settings.max_body_bytes, deadline).await?;
+        let room = (settings.max_body_bytes, Some(self.shares.of(org.number)));
+        let (body, held) = self.budget.read(&parts.headers, body, room, deadline).await?;
         learned.bytes = body.len();
         let query = parts.uri.query().map(str::to_owned);
-        let received = Received { headers: parts.headers, query, body };
-        let now = clock::now();
-        let request = match judge(source, received, now).await? {
+        let received = Received { headers: parts.headers, query, body, held: Arc::new(held) };
+        let (now, held) = (clock::now(), received.held.clone());
+        let request = match self.judge((org, source), received, now, deadline).await? {
             Reading::Probe(answer) => return Ok(Taken::probed(answer)),
             Reading::Request(request) => request,
         };
         (learned.event, learned.id) = (request.event.clone(), request.id.clone());
-        let key = request.id.as_ref().map(|id| self.queue.request_key(&source.id, id));
+        let key = request.known_by.as_ref().map(|known_by| self.queue.request_key(source, known_by));
         if let Some(key) = key {
             let before = timeout_at(deadline, self.queue.repeated_request(org, key, now)).await;
             if let Some(answer) = before.map_err(|_| late())?.map_err(Problem::from)? {
                 return Ok(Taken::repeated(answer));
             }
         }
-        let derived = self.derive(&settings, (org, source), request, (key, now), deadline).await?;
-        drop(held);
+        let derived = self.derive(&settings, (org, source), (request, held), (key, now), deadline).await?;
         learned.events = derived.events.len();
         self.append((org, source), derived, (key, now), deadline).await
     }
@@ -233,23 +242,54 @@ impl Gate {
         &self,
         settings: &Arc<Settings>,
         (org, source): (&Arc<Org>, &Arc<Source>),
-        request: read::Request,
+        (request, held): (read::Request, Arc<Held>),
         (key, at): (Option<RequestKey>, UnixMs),
         deadline: Instant,
     ) -> Result<Derived, TurnedAway> {
-        let Some(turn) = self.turns.take(org.number, deadline).await else { return Err(late()) };
         let id = event_id(key)?;
-        let (settings, org, source) = (settings.clone(), org.clone(), source.clone());
+        let (number, settings, org, source) = (org.number, settings.clone(), org.clone(), source.clone());
         let work = move || {
-            let _turn = turn;
+            let _held = held;
             derive(&settings, (&org, &source), &request, &id, at)
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(derived) => Ok(derived?),
-            Err(error) => {
-                tracing::error!(%error, "the rules of a request ended early");
-                Err(Problem::new(Kind::Internal, "the rules of the request ended early").into())
+        Ok(self.in_turn(number, work, deadline).await??)
+    }
+
+    /// Whether a request is proved, and what it says.
+    pub(super) async fn judge(
+        &self,
+        (org, source): (&Org, &Arc<Source>),
+        received: Received,
+        now: UnixMs,
+        deadline: Instant,
+    ) -> Result<Reading, TurnedAway> {
+        if received.body.len() <= LARGE {
+            return judge(source, &received, now);
+        }
+        let source = source.clone();
+        self.in_turn(org.number, move || judge(&source, &received, now), deadline).await?
+    }
+
+    /// Waits for a turn of the org and has work done that takes a while. What takes too long is left to itself: its turn,
+    /// and whatever it holds, ends with it.
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        org: OrgNumber,
+        work: impl FnOnce() -> T + Send + 'static,
+        deadline: Instant,
+    ) -> Result<T, TurnedAway> {
+        let Some(turn) = self.turns.take(org, deadline).await else { return Err(late()) };
+        let in_turn = move || {
+            let _turn = turn;
+            work()
+        };
+        match timeout_at(deadline, tokio::task::spawn_blocking(in_turn)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(error)) => {
+                tracing::error!(%error, "work on a request ended early");
+                Err(Problem::new(Kind::Internal, "the request broke off inside").into())
             }
+            Err(_) => Err(late()),
         }
     }
 
@@ -262,7 +302,9 @@ impl Gate {
         deadline: Instant,
     ) -> Result<Taken, TurnedAway> {
         let Derived { events, answer: text, warnings } = derived;
-        for broken in warnings {
+        if let Some(broken) = warnings.first()
+            && self.traffic.may_warn(to(org, source), Instant::now())
+        {
             tracing::warn!(org = %org.id, source = %source.id, "accepted a request although {broken}");
         }
         let answer = answer(&source.kind, text.as_deref(), &events);
@@ -307,21 +349,8 @@ fn event_id(key: Option<RequestKey>) -> Result<EventId, Problem> {
 }
 
 /// Whether a request is proved, and what it says.
-pub(super) async fn judge(
-    source: &Arc<Source>,
-    received: Received,
-    now: UnixMs,
-) -> Result<Reading, TurnedAway> {
-    if received.body.len() <= LARGE {
-        return judge_now(source, &received, now);
-    }
-    let source = source.clone();
-    let judged = tokio::task::spawn_blocking(move || judge_now(&source, &received, now)).await;
-    judged.unwrap_or_else(|_| Err(Problem::new(Kind::Internal, "the proof ended early").into()))
-}
-
-fn judge_now(source: &Source, received: &Received, now: UnixMs) -> Result<Reading, TurnedAway> {
-    let Received { headers, query, body } = received;
+fn judge(source: &Source, received: &Received, now: UnixMs) -> Result<Reading, TurnedAway> {
+    let Received { headers, query, body, .. } = received;
     let arrived = Arrived { headers, query: query.as_deref(), body };
     match verify(source, &arrived, now) {
         Ok(()) => {}
@@ -363,12 +392,15 @@ fn late() -> TurnedAway {
 
 impl From<Problem> for TurnedAway {
     fn from(problem: Problem) -> TurnedAway {
+        if problem.kind == Kind::UnknownOrg {
+            // It was deleted meanwhile, and its sources with it.
+            return TurnedAway { verdict: Verdict::Nowhere, problem: nowhere() };
+        }
         let verdict = match problem.kind {
             Kind::PayloadTooLarge => Verdict::TooLarge,
             Kind::RequestTimeout => Verdict::TimedOut,
             Kind::IncompleteBody => Verdict::Malformed,
             Kind::QueueFull => Verdict::QueueFull,
-            Kind::UnknownOrg => Verdict::Nowhere,
             Kind::Overloaded | Kind::StorageUnavailable | Kind::DiskFull | Kind::Internal => {
                 Verdict::Unavailable
             }

@@ -39,8 +39,18 @@ pub struct Seen {
     pub duration: Duration,
     /// Of its body, as far as it came.
     pub bytes: usize,
-    /// Why it was not accepted; empty if it was.
+    /// Why it was not accepted, as far as it fits a line; empty if it was.
     pub detail: String,
+}
+
+/// Characters of a detail that are kept.
+const DETAIL_MAX: usize = 512;
+
+impl Seen {
+    /// What is kept of a detail.
+    pub(super) fn detail(problem: &str) -> String {
+        problem.chars().take(DETAIL_MAX).collect()
+    }
 }
 
 /// What is known of one source's requests.
@@ -65,6 +75,7 @@ struct OfSource {
     bucket: Bucket,
     used: Instant,
     logged: Option<(Verdict, Instant)>,
+    warned: Option<Instant>,
 }
 
 /// A request's source, and the kind that it is counted under.
@@ -105,6 +116,17 @@ impl Traffic {
             known.logged = Some((verdict, now));
         }
         changed
+    }
+
+    /// Whether a warning about a request of this source may be logged: whoever posts does not get to fill the log.
+    pub fn may_warn(&self, to: To<'_>, now: Instant) -> bool {
+        let mut sources = lock(&self.sources);
+        let known = of(&mut sources, to, now);
+        let may = known.warned.is_none_or(|last| now.duration_since(last) >= LOG_PAUSE);
+        if may {
+            known.warned = Some(now);
+        }
+        may
     }
 
     /// Counts a request to an address where nobody is.
@@ -152,6 +174,7 @@ fn of<'a>(
         bucket: Bucket { used: Duration::ZERO, at: now },
         used: now,
         logged: None,
+        warned: None,
     });
     known.used = now;
     known

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::gate::{Gate, Received, Taken, TurnedAway, judge};
+use super::gate::{Gate, Received, Taken, TurnedAway};
 use super::read::Reading;
 use super::sample::{self, Sample};
 use super::verdict::Verdict;
@@ -89,11 +89,12 @@ impl Gate {
         events: &mut Vec<Append>,
     ) -> Result<Taken, TurnedAway> {
         let (now, deadline) = (clock::now(), Instant::now() + PATIENCE);
-        let request = match judge(source, received, now).await? {
+        let request = match self.judge((org, source), received, now, deadline).await? {
             Reading::Probe(answer) => return Ok(Taken::probed(answer)),
             Reading::Request(request) => request,
         };
         // It has no key: what is tried twice is tried twice.
+        let request = (request, Arc::default());
         let derived = self.derive(&self.settings(), (org, source), request, (None, now), deadline).await?;
         events.clone_from(&derived.events);
         if enqueue {
@@ -117,5 +118,5 @@ fn received(sample: &Sample) -> Result<Received, Problem> {
         };
         headers.append(name, value);
     }
-    Ok(Received { headers, query: sample.query.clone(), body: sample.body.clone() })
+    Ok(Received { headers, query: sample.query.clone(), body: sample.body.clone(), held: Arc::default() })
 }

@@ -15,7 +15,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use postrider::model::{
-    Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Target, UnixMs, UrlTemplate, Webhook,
+    Attempt, DeadReason, Event, FailReason, OrgId, OrgSettings, Source, SourceKind, Target, TokenHash,
+    UnixMs, UrlTemplate, Webhook,
 };
 use postrider::queue::{
     Append, AppendChange, AppendRequest, AppendedEvent, AppendedRequest, Claim, MasterKey, Org, Queue,
@@ -126,7 +127,8 @@ impl World {
     async fn request(&self, name: &str, org: &Arc<Org>) -> Result<(), Refused> {
         let (id, count) = (self.next_id(name), fastrand::usize(2..6));
         let events = (1..=count).map(|number| append(org, event_of_change(&id, number, count))).collect();
-        let source = "in".parse().expect("a name");
+        let name_of_source = "in".parse().expect("a name");
+        let source = Source::new(name_of_source, SourceKind::Token, TokenHash::of("token"), AT);
         let key = fastrand::bool().then(|| self.queue.request_key(&source, &id));
         let answer = RequestAnswer { content_type: String::new(), body: String::new() };
         let request = AppendRequest { org: Arc::clone(org), key, events, answer, accepted_at: AT };

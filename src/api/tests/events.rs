@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{Request, header};
 use serde_json::{Value, json};
 
@@ -121,7 +121,9 @@ async fn a_body_that_does_not_come_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn large_bodies_wait_for_each_other_and_small_ones_do_not() {
     let f = Fixture::with(Settings { budget_bytes: 1 << 20, ..Settings::default() });
-    let hanging = || Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+    // A little more than what is read without asking, and then nothing.
+    let begun = || stream::iter([Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 20 << 10]))]);
+    let hanging = || Body::from_stream(StreamExt::chain(begun(), stream::pending()));
     let first = f.call(Request::put("/v1/orgs/a").body(hanging()).unwrap());
     let second = async {
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -35,6 +35,8 @@ use crate::sources::{self, Gate};
 
 /// Threads for what may block: reads of the store and files. More would only wait for the same disk.
 const BLOCKING_THREADS_MAX: usize = 64;
+/// A request of a source is answered within milliseconds: whoever has many connections that take longer has to share.
+const SOURCES_SHARE_AFTER: Duration = Duration::from_millis(250);
 /// How long calls in progress may take to be told that the store has failed.
 const FAILED_GRACE: Duration = Duration::from_secs(1);
 
@@ -212,6 +214,7 @@ fn connection_limits(config: &Config) -> (ConnectionLimits, ConnectionLimits) {
     let of_sources = ConnectionLimits {
         connections: config.sources.max_connections,
         header_timeout: config.sources.header_timeout,
+        share_after: SOURCES_SHARE_AFTER,
         ..ConnectionLimits::from(config)
     };
     (clamped(ConnectionLimits::from(config), "each socket"), clamped(of_sources, "sources"))

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use super::seal::Unreadable;
 use crate::model::{Attempt, DeadReason, Delivery, FailReason, Sequence, UnixMs};
 pub(super) use settings::{ClientRecord, OrgRecord, WebhookRecord};
-pub(super) use source::{RequestRecord, SourceRecord};
+pub(super) use source::{RequestRecord, RequestsRecord, SourceRecord};
 
 /// No record is larger: bounds what a hostile length prefix can make the decoder allocate.
 const RECORD_BYTES_MAX: usize = 128 * 1024;

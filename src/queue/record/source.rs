@@ -45,6 +45,19 @@ pub(in crate::queue) struct RequestRecord {
     pub body: String,
 }
 
+/// What the requests that are remembered of a day take. New in format 4.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub(in crate::queue) struct RequestsRecord {
+    pub day: u32,
+    pub bytes: u64,
+}
+
+impl Record for RequestsRecord {
+    fn read(_: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
+        decode(bytes)
+    }
+}
+
 impl Record for SourceRecord {
     fn read(_: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
         decode(bytes)

@@ -19,17 +19,14 @@ fn source(id: &str) -> Source {
     }
 }
 
-fn slack() -> SourceId {
-    "slack".parse().unwrap()
-}
-
 impl Pair {
     /// A request that becomes events of these sizes, each for so many webhooks; once more if it has an id.
     pub(super) async fn request(&mut self, org: usize, became: &[(usize, usize)], has_id: bool) {
         let events: Vec<_> =
             became.iter().map(|(size, webhooks)| self.event_of("req", org, *size, *webhooks)).collect();
         self.events += 1;
-        let key = has_id.then(|| self.queue().request_key(&slack(), &format!("request.{}", self.events)));
+        let key =
+            has_id.then(|| self.queue().request_key(&source("slack"), &format!("request.{}", self.events)));
         let answer = answer_of(&format!("answer {}", self.events));
         let request = AppendRequest { org: self.org(org), key, events, answer, accepted_at: clock() };
         let expected = self.expected(org, &request.events).events;
@@ -52,7 +49,7 @@ impl Pair {
 fn a_request_is_remembered_by_its_source_through_reopening_and_for_three_days() {
     runtime().block_on(async {
         let mut pair = Pair::new().await;
-        let key = pair.queue().request_key(&slack(), "1714640000.42");
+        let key = pair.queue().request_key(&source("slack"), "1714640000.42");
         let (now, answer) = (clock(), answer_of("Tracking"));
         let request = AppendRequest {
             org: pair.org(0),
@@ -70,8 +67,11 @@ fn a_request_is_remembered_by_its_source_through_reopening_and_for_three_days() 
             assert_eq!(repeated(key, now.0 + hours * HOUR_MS).await, Ok(expected), "{hours}");
         }
         // The same id at another source, or in another org, or of a change, is another one.
-        let other = pair.queue().request_key(&"other".parse().unwrap(), "1714640000.42");
+        let other = pair.queue().request_key(&source("other"), "1714640000.42");
         assert_eq!(repeated(other, now.0).await, Ok(None));
+        // One that was deleted and made anew is another source.
+        let anew = Source { created_at: UnixMs(2), ..source("slack") };
+        assert_eq!(repeated(pair.queue().request_key(&anew, "1714640000.42"), now.0).await, Ok(None));
         assert_eq!(pair.queue().repeated_request(&pair.org(1), key, now).await, Ok(None));
         let change = pair.queue().change_key(&"1714640000_42".parse().unwrap(), &[]);
         assert_eq!(pair.queue().repeated_change(&pair.org(0), change, now).await, Ok(None));
@@ -86,7 +86,7 @@ fn requests_of_long_ago_are_swept_and_those_that_may_be_repeated_are_not() {
         for days in 0..8 {
             let request = AppendRequest {
                 org: pair.org(0),
-                key: Some(pair.queue().request_key(&slack(), &days.to_string())),
+                key: Some(pair.queue().request_key(&source("slack"), &days.to_string())),
                 events: vec![pair.event_of("req", 0, 10, 1)],
                 answer: answer_of("a"),
                 accepted_at: UnixMs(now.0 - days * 24 * HOUR_MS),
@@ -121,7 +121,7 @@ fn a_request_that_cannot_be_kept_whole_leaves_nothing() {
         let mut pair = Pair::new().await;
         let limited = OrgSettings { max_deliveries: Some(2), ..settings() };
         pair.queue().put_org(ORGS[0].parse().unwrap(), limited).await.unwrap();
-        let key = pair.queue().request_key(&slack(), "1");
+        let key = pair.queue().request_key(&source("slack"), "1");
         let request = |pair: &mut Pair, events: &[(usize, usize)], answer: &str| AppendRequest {
             org: pair.org(0),
             key: Some(key),
@@ -180,7 +180,7 @@ fn a_request_that_is_cut_off_anywhere_leaves_nothing_or_all_of_it() {
         pair.append(0, 100, 1).await;
         let events = [(100, 1), (60_000, 2), (100, 1)];
         let events = events.map(|(size, hooks)| pair.event_of("req", 0, size, hooks)).to_vec();
-        let key = |pair: &Pair| pair.queue().request_key(&slack(), "1");
+        let key = |pair: &Pair| pair.queue().request_key(&source("slack"), "1");
         let answer = answer_of("Tracking");
         // Two chunks, four deliveries, the request, the state record.
         for writes in 0..=8 {

@@ -9,13 +9,20 @@ use serde::Serializer as _;
 
 use super::Unreadable;
 
+/// Far more fields than any service sends, and few enough to be looked at by everyone at once.
+const FIELDS_MAX: usize = 1024;
+
 /// The fields of a form, in their order.
 pub(super) struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Form<'a> {
     /// # Errors
-    /// A field that is given twice, bytes that are no text, or no field at all.
+    /// A field that is given twice, bytes that are no text, no field at all, or too many. Or JSON, which somebody has called
+    /// a form: the type of a body is signed by nobody.
     pub(super) fn read(body: &'a [u8]) -> Result<Form<'a>, Unreadable> {
+        if matches!(body.first(), Some(b'{' | b'[')) {
+            return Err(Unreadable::Body("the body is JSON: its content-type must say so".to_owned()));
+        }
         let mut fields = Vec::new();
         let mut names = HashSet::new();
         for segment in body.split(|byte| *byte == b'&').filter(|segment| !segment.is_empty()) {
@@ -26,6 +33,9 @@ impl<'a> Form<'a> {
                 return Err(Unreadable::Body(
                     "the form has a field twice: each must be given once".to_owned(),
                 ));
+            }
+            if fields.len() == FIELDS_MAX {
+                return Err(Unreadable::Body(format!("the form must have at most {FIELDS_MAX} fields")));
             }
             fields.push((name, value));
         }

@@ -13,6 +13,9 @@ use super::Unreadable;
 /// The names of members that lead to a value.
 pub(super) type Place = &'static [&'static str];
 
+/// Far more members than any service sends in one object at the top, or on the way to what is read.
+const MEMBERS_MAX: usize = 4096;
+
 /// What stands at a place, if it is plain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
@@ -140,6 +143,11 @@ impl<'de> Visitor<'de> for Look<'_> {
             let ways = self.within(&name);
             if !names.insert(name) {
                 return Err(A::Error::custom("a member is given twice"));
+            }
+            if names.len() > MEMBERS_MAX {
+                return Err(A::Error::custom(format_args!(
+                    "an object at the top must have at most {MEMBERS_MAX} members"
+                )));
             }
             members.next_value_seed(Look { ways, top: false, found: &mut *self.found })?;
         }

@@ -13,9 +13,11 @@ use std::fmt;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use sha2::{Digest as _, Sha256};
 
 use self::json::{Found, pick};
 use super::Arrived;
+use super::verify::{mac, stripe};
 use crate::model::{Source, SourceKind};
 
 /// The longest id, and the longest name of an event, in bytes.
@@ -46,6 +48,8 @@ pub struct Request {
     pub event: Option<String>,
     /// What the sender calls this request, however often it sends it.
     pub id: Option<String>,
+    /// What a repeat of it has in common with it; `None` if no repeat can be told.
+    pub known_by: Option<String>,
     /// JSON text: the very bytes that came, or the object that a form means.
     pub json: Bytes,
 }
@@ -89,6 +93,39 @@ pub fn read(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadabl
     if arrived.body.is_empty() {
         return Err(Unreadable::Body("the body is empty: it must say what happened".to_owned()));
     }
+    Ok(match reading(source, arrived)? {
+        Reading::Request(request) => {
+            let known_by = known_by(source, arrived, request.id.as_deref());
+            Reading::Request(Request { known_by, ..request })
+        }
+        probe @ Reading::Probe(_) => probe,
+    })
+}
+
+/// What tells a repeat. An id that its sender does not sign counts together with the body: else whoever has seen one
+/// request could send it again under the id of another, which would then be taken for a repeat. What is signed at a time
+/// and names no id is known by both; without a time the same bytes may well be sent twice and meant twice.
+fn known_by(source: &Source, arrived: &Arrived<'_>, id: Option<&str>) -> Option<String> {
+    let timed = |time: &str| {
+        let digest = Sha256::new().chain_update(time).chain_update(".").chain_update(arrived.body).finalize();
+        format!("at {}", mac::hex(&digest))
+    };
+    match (&source.kind, id) {
+        (SourceKind::Github | SourceKind::Hmac(_), Some(id)) => {
+            Some(format!("{} {id}", mac::hex(&Sha256::digest(arrived.body))))
+        }
+        (_, Some(id)) => Some(format!("id {id}")),
+        (SourceKind::Slack, None) => arrived.header("X-Slack-Request-Timestamp").ok().flatten().map(timed),
+        (SourceKind::Stripe, None) => stripe::signed_at(arrived).map(timed),
+        (SourceKind::Hmac(proof), None) => {
+            let name = proof.timestamp_header.as_deref()?;
+            arrived.header(name).ok().flatten().map(timed)
+        }
+        (_, None) => None,
+    }
+}
+
+fn reading(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadable> {
     match &source.kind {
         SourceKind::Slack => senders::slack(arrived),
         SourceKind::Github => senders::github(arrived),
@@ -163,5 +200,5 @@ fn copied(body: &[u8]) -> Bytes {
 fn request(event: Option<String>, id: Option<String>, json: Bytes) -> Reading {
     let names =
         |text: &String| (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-    Reading::Request(Request { event: event.filter(names), id: id.filter(names), json })
+    Reading::Request(Request { event: event.filter(names), id: id.filter(names), known_by: None, json })
 }

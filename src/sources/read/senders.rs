@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::form::Form;
 use super::json::{Found, Place, pick};
 use super::{Answer, Reading, Shape, Unreadable, copied, header_id, request, shape, text};
-use crate::model::{Source, SourceKind};
+use crate::model::Source;
 use crate::sources::Arrived;
-use crate::sources::verify::{mac, signed};
 
 /// Where senders of no standard say what happened; the first that is text counts.
 const EVENTS: [Place; 3] = [&["type"], &["event_name"], &["event"]];
@@ -78,19 +77,6 @@ pub(super) fn anyone(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, 
             (event.map(str::to_owned), form.json()?)
         }
     };
-    Ok(request(event, id_of_anyone(source, arrived), json))
-}
-
-/// What was signed at a time and comes again is the same request; its code as bytes, since the header may write it in
-/// more than one way. Without a time the same bytes may well be sent twice and meant twice.
-fn id_of_anyone(source: &Source, arrived: &Arrived<'_>) -> Option<String> {
-    if let Some(name) = &source.id_header {
-        return header_id(arrived, name);
-    }
-    match &source.kind {
-        SourceKind::Hmac(proof) if proof.timestamp_header.is_some() => {
-            signed::code(proof, arrived).ok().map(|code| mac::hex(&code))
-        }
-        _ => None,
-    }
+    let id = source.id_header.as_deref().and_then(|name| header_id(arrived, name));
+    Ok(request(event, id, json))
 }

@@ -25,7 +25,7 @@ fn read_as(
     body: &str,
 ) -> (Option<String>, Option<String>, String) {
     match reading(source, headers, body.as_bytes()) {
-        Ok(Reading::Request(Request { event, id, json })) => {
+        Ok(Reading::Request(Request { event, id, json, .. })) => {
             (event, id, String::from_utf8(json.to_vec()).unwrap())
         }
         other => panic!("{other:?}"),

@@ -19,6 +19,9 @@ const HEADER: &str = "Authorization";
 const TOKEN: &str = "the token in signed_request or Authorization";
 const RIGHT: &str = "JWT and a token of three parts, signed by HS256";
 
+/// Tokens are made for one request; one that is good for much longer is a key.
+const LIFE_MAX_S: i64 = 24 * 60 * 60;
+
 #[derive(Deserialize)]
 struct Head {
     alg: String,
@@ -93,6 +96,11 @@ fn in_time(claims: &[u8], now: UnixMs) -> Result<(), NotVerified> {
         }
     }
     let past = now.seconds().saturating_sub(seconds(&claims.exp)?);
+    if past < -LIFE_MAX_S {
+        return Err(NotVerified::Ahead(format!(
+            "exp of the token is more than {LIFE_MAX_S} s ahead: a token must be good for a day at most"
+        )));
+    }
     if past > 0 {
         return Err(NotVerified::Stale(format!("exp of the token was {past} s ago: it must not be past")));
     }

@@ -10,7 +10,7 @@ mod secrets;
 pub(super) mod signed;
 mod slack;
 pub(super) mod standard;
-mod stripe;
+pub(super) mod stripe;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -17,6 +17,12 @@ pub(super) fn verify(secrets: &[Secret], arrived: &Arrived<'_>, now: UnixMs) -> 
     time::near("t of Stripe-Signature", seconds, now)
 }
 
+/// When a request was signed, as its header says it.
+pub(in crate::sources) fn signed_at<'a>(arrived: &Arrived<'a>) -> Option<&'a str> {
+    let parts = arrived.header(SIGNATURE).ok().flatten()?.split(',');
+    parts.filter_map(|part| part.trim().strip_prefix("t=")).next()
+}
+
 struct Parts<'a> {
     time: &'a str,
     codes: Vec<Vec<u8>>,
