@@ -108,6 +108,11 @@ impl Crowd {
         }
     }
 
+    /// How many connections each peer has.
+    pub(super) fn counts(&self) -> HashMap<Peer, usize> {
+        counts(&self.members().connected())
+    }
+
     fn members(&self) -> MutexGuard<'_, Members> {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -115,16 +120,21 @@ impl Crowd {
 
 /// The oldest connection of the peer who has most, if that is more than the newcomer would have.
 fn beyond_its_share(connected: &[Arc<Member>], newcomer: Peer) -> Option<&Arc<Member>> {
-    let mut counts = HashMap::<Peer, usize>::new();
-    for member in connected {
-        *counts.entry(member.peer).or_default() += 1;
-    }
+    let counts = counts(connected);
     let own = counts.get(&newcomer).copied().unwrap_or_default();
     let (most, count) = counts.into_iter().max_by_key(|(peer, count)| (*count, *peer))?;
     if count <= own + 1 {
         return None;
     }
     connected.iter().find(|member| member.peer == most)
+}
+
+fn counts(connected: &[Arc<Member>]) -> HashMap<Peer, usize> {
+    let mut counts = HashMap::new();
+    for member in connected {
+        *counts.entry(member.peer).or_default() += 1;
+    }
+    counts
 }
 
 fn since(epoch: Instant) -> u64 {

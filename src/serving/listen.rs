@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +27,7 @@ use super::door::{Door, Peer};
 use super::problem::{Kind, Problem};
 use super::refused::{HeldBack, Refusals};
 use super::stall::Stall;
+use super::waiting::{One, Waiting};
 use crate::config::Config;
 
 /// What the connections of one door may use.
@@ -52,6 +53,9 @@ pub(super) const HEADERS_MAX: usize = 64;
 const BUFFER_MAX: usize = 128 << 10;
 /// How long a new connection waits before another is asked to go for it, and then the next.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+/// Connections beyond those that are served, of which one that comes first is chosen.
+const WAITING_MIN: usize = 64;
+const WAITING_MAX: usize = 256;
 /// How long a new connection waits, at most, for those of a peer who has more before one of them is broken off.
 const SHARE_AFTER: Duration = Duration::from_secs(1);
 /// After so long without a failed accept, things are well again: a lack of descriptors comes and goes.
@@ -104,13 +108,33 @@ pub async fn serve<D: Door>(
     });
     // Of the last accept that failed; none once they have gone well for a while.
     let mut failed: Option<Instant> = None;
+    let mut waiting = Waiting::new(limits.connections.clamp(WAITING_MIN, WAITING_MAX));
+    let mut looked = Instant::now();
     loop {
         let accepted = tokio::select! {
+            // Places that are free are given away before anybody is asked to leave.
+            biased;
             () = stop.cancelled() => break,
-            accepted = door.accept() => accepted,
+            Ok(slot) = slots.clone().acquire_owned(), if !waiting.is_empty() => {
+                if let Some(One { accepted, peer, .. }) = waiting.take_first(|| crowd.counts()) {
+                    let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
+                    connections.spawn(async move {
+                        served.await;
+                        drop(slot);
+                    });
+                }
+                continue;
+            }
+            () = tokio::time::sleep_until(looked + ROOM_PAUSE), if !waiting.is_empty() => {
+                make_room(&crowd, &waiting);
+                looked = Instant::now();
+                continue;
+            }
+            // Beyond these nothing more is accepted: others wait in the kernel.
+            accepted = door.accept(), if !waiting.is_full() => accepted,
         };
-        let (accepted, peer) = match accepted {
-            Ok(accepted) => accepted,
+        match accepted {
+            Ok((accepted, peer)) => waiting.add(accepted, peer),
             Err(error) => {
                 if failed.replace(Instant::now()).is_none() {
                     tracing::warn!(%error, "connections cannot be accepted; trying on");
@@ -122,20 +146,10 @@ pub async fn serve<D: Door>(
                     () = tokio::time::sleep(ACCEPT_PAUSE) => continue,
                 }
             }
-        };
+        }
         if failed.take_if(|failed| failed.elapsed() >= ACCEPT_WELL).is_some() {
             tracing::info!("connections are accepted again");
         }
-        // Without a slot nothing more is accepted: others wait in the kernel.
-        let slot = tokio::select! {
-            () = stop.cancelled() => break,
-            slot = slot(&slots, &crowd, peer) => slot,
-        };
-        let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
-        connections.spawn(async move {
-            served.await;
-            drop(slot);
-        });
     }
     // New connections are refused, or wait for the next process if the socket is not ours.
     drop(door);
@@ -149,19 +163,12 @@ pub async fn serve<D: Door>(
     left
 }
 
-/// A slot for a connection of this peer; makes room for it while there is none.
-async fn slot(slots: &Arc<Semaphore>, crowd: &Crowd, peer: Peer) -> Option<OwnedSemaphorePermit> {
-    if let Ok(slot) = slots.clone().try_acquire_owned() {
-        return Some(slot);
-    }
-    let since = Instant::now();
-    loop {
-        // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
-        crowd.make_room((since.elapsed() >= SHARE_AFTER).then_some(peer));
-        if let Ok(slot) = tokio::time::timeout(ROOM_PAUSE, slots.clone().acquire_owned()).await {
-            return slot.ok();
-        }
-    }
+/// Makes room for whoever waits and comes first.
+fn make_room<A>(crowd: &Crowd, waiting: &Waiting<A>) {
+    let first = waiting.first(|| crowd.counts());
+    // Calls end by themselves, mostly soon: one is broken off only for somebody who has waited for a while.
+    let late = first.filter(|first| first.since.elapsed() >= SHARE_AFTER);
+    crowd.make_room(late.map(|first| first.peer));
 }
 
 fn builder(limits: &ConnectionLimits) -> http1::Builder {

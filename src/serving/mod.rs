@@ -13,6 +13,7 @@ pub mod problem;
 mod refused;
 mod stall;
 mod turns;
+mod waiting;
 
 pub use door::{Door, Peer};
 pub use listen::{ConnectionLimits, serve};
