@@ -253,7 +253,12 @@ async fn connection<D: Door>(
         serving.refusals.note(&problem);
         tokio::select! {
             () = stream.answer(problem) => {}
-            () = serving.cut.cancelled() => {}
+            () = serving.cut.cancelled() => return,
+        }
+        tokio::select! {
+            () = stream.linger() => {}
+            () = member.asked_to_leave() => {}
+            () = serving.stop.cancelled() => {}
         }
     }
 }
