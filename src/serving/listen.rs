@@ -270,11 +270,14 @@ async fn connection<D: Door>(
         stream.problem(&error, &parts.read_buf)
     });
     let end = async {
-        if let Some(problem) = problem {
-            serving.refusals.note(&problem);
-            stream.answer(problem).await;
+        let Some(problem) = problem else { return stream.end().await };
+        serving.refusals.note(&problem);
+        stream.answer(problem).await;
+        tokio::select! {
+            () = stream.linger() => {}
+            () = member.asked_to_leave() => {}
+            () = serving.stop.cancelled() => {}
         }
-        stream.end().await;
     };
     tokio::select! {
         () = end => {}

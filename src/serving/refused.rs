@@ -11,14 +11,17 @@ use std::time::Duration;
 
 use axum::response::IntoResponse as _;
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::time::Instant;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::{Instant, timeout_at};
 
 use super::listen::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::problem::{Kind, Problem};
 
 /// Refusals are logged at most this often per socket: whoever sends garbage does not get to fill the log.
 const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// How long, and for how many bytes, a peer whose request could not be read is listened to after its answer.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 1 << 20;
 /// The first bytes of a TLS handshake and of HTTP/2.
 const TLS_HANDSHAKE: &[u8] = &[0x16, 3];
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0";
@@ -90,6 +93,23 @@ impl<S: AsyncWrite + Unpin> HeldBack<S> {
     /// Ends what is sent, so that the peer knows that nothing was cut off: within TLS that is said.
     pub(super) async fn end(&mut self) {
         let _gone = self.stream.shutdown().await;
+    }
+
+    /// Reads and drops what the peer is still saying, for a moment: over TCP a connection that is closed with something
+    /// unread takes along the answer that is on its way.
+    pub(super) async fn linger(&mut self)
+    where
+        S: AsyncRead,
+    {
+        self.end().await;
+        let deadline = Instant::now() + LINGER_TIME;
+        let (mut dropped, mut buffer) = (0, vec![0; 4096]);
+        while let Ok(Ok(read @ 1..)) = timeout_at(deadline, self.stream.read(&mut buffer)).await {
+            dropped += read;
+            if dropped > LINGER_BYTES {
+                return;
+            }
+        }
     }
 
     /// Holds `buffer` back if it is a bare refusal and nothing else.

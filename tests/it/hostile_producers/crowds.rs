@@ -136,7 +136,7 @@ fn no_user_takes_every_connection() {
     for _ in 0..3 {
         assert_served(&site.submit_socket());
     }
-    assert!(site.log().contains("broken off to make room for another user"));
+    assert!(site.log().contains("broken off to make room for another peer"));
     let ended = streams.iter_mut().filter_map(|stream| stream.try_wait().unwrap()).count();
     assert!(ended <= 3, "no more than what was needed: {ended}");
     for mut stream in streams {

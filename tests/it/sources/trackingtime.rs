@@ -1,5 +1,5 @@
-//! TrackingTime's document, the incoming half, from the sender to the application: commands of Slack and HipChat, what
-//! GitHub tells, and plain JSON.
+//! TrackingTime's document, the incoming half, from the sender to the application: commands of Slack and
+//! `HipChat`, what GitHub tells, and plain JSON.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
