@@ -25,7 +25,7 @@ pub struct Source {
     pub token: TokenHash,
     /// When the token was made.
     pub token_at: UnixMs,
-    /// The header, in lower case, that names a request: one of the same name within 24 h is a repeat. For kinds that do not
+    /// The header, in lower case, that names a request: one of the same name within three days is a repeat. For kinds that do not
     /// say it themselves.
     pub id_header: Option<Box<str>>,
     /// The product whose catalogue says what requests mean.

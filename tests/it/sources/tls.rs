@@ -284,14 +284,15 @@ fn a_passed_socket_is_served_and_senders_wait_through_a_restart() {
     let url = put(&daemon, "acme", "in", &json!({"kind": "token"}));
     assert!(url.starts_with(&format!("http://{address}/in/acme/in/")), "{url}");
     post_json(&url, "1").expect(200);
-    daemon.drained("acme");
     daemon.kill();
 
     let sender = std::thread::spawn(move || post_json(&url, "2").status);
     let daemon = site.start_command(serve_passed(&site, &listener));
     assert_eq!(sender.join().unwrap(), 200);
     daemon.drained("acme");
-    let bodies: Vec<_> = receiver.at("/hook").iter().map(|request| request.body.clone()).collect();
+    let mut bodies: Vec<_> = receiver.at("/hook").iter().map(|request| request.body.clone()).collect();
+    // What was taken just before a kill may be sent once more.
+    bodies.dedup();
     assert_eq!(bodies, ["1", "2"]);
     assert!(daemon.terminate().success());
     // It stays with the service manager.
