@@ -88,7 +88,11 @@ pub(super) fn plain(text: &str) -> String {
     };
     if text.chars().any(deceives) {
         text.chars()
-            .flat_map(|c| if deceives(c) { c.escape_unicode().collect::<Vec<_>>() } else { vec![c] })
+            .flat_map(|c| match c {
+                c if c.is_control() => c.escape_debug().collect::<Vec<_>>(),
+                c if deceives(c) => c.escape_unicode().collect(),
+                c => vec![c],
+            })
             .collect()
     } else {
         text.to_owned()
@@ -185,6 +189,7 @@ mod tests {
     fn control_characters_do_not_reach_the_terminal() {
         assert_eq!(plain("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\nc");
         assert_eq!(plain("grün \"x\""), "grün \"x\"");
+        assert_eq!(plain("a\u{202e}b\u{200b}"), "a\\u{202e}b\\u{200b}");
     }
 
     #[test]

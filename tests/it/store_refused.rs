@@ -110,7 +110,7 @@ fn store_refused_if_a_newer_version_wrote_it() {
     let newer = text.replace("format 4", "format 5");
     assert_ne!(text, newer);
     std::fs::write(&marker, newer).unwrap();
-    check_refused(&site, &["newer", "format 4"], |_| {});
+    check_refused(&site, &["newer", "format 5"], |_| {});
 }
 
 #[test]

@@ -144,6 +144,43 @@ fn a_request_that_cannot_be_kept_whole_leaves_nothing() {
 }
 
 #[test]
+fn what_is_remembered_of_a_day_is_bounded_through_reopening() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        let small = OrgSettings { max_bytes: Some(1), ..settings() };
+        pair.queue().put_org(ORGS[0].parse().unwrap(), small).await.unwrap();
+        let request = |pair: &Pair, number: u32, at: UnixMs| AppendRequest {
+            org: pair.org(0),
+            key: Some(pair.queue().request_key(&source("slack"), &number.to_string())),
+            events: Vec::new(),
+            // The longest that fit: 16 MiB are everyone's.
+            answer: answer_of(&"x".repeat(60_000)),
+            accepted_at: at,
+        };
+        let now = clock();
+        for number in 0..200 {
+            pair.queue().append_request(request(&pair, number, now)).await.unwrap();
+        }
+        pair.reopen().await;
+        let mut number = 200;
+        let refused = loop {
+            match pair.queue().append_request(request(&pair, number, now)).await {
+                Ok(_) => number += 1,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((number, refused), (278, Refused::RequestsFull(278 * 60_160)));
+        // What has no id is not remembered, what is repeated takes nothing, and tomorrow is another day.
+        let nameless = AppendRequest { key: None, ..request(&pair, 0, now) };
+        assert!(pair.queue().append_request(nameless).await.is_ok());
+        let repeated = pair.queue().append_request(request(&pair, 7, now)).await;
+        assert!(matches!(repeated, Ok(AppendedRequest::Repeated(_))));
+        let tomorrow = UnixMs(now.0 + 24 * HOUR_MS);
+        assert!(pair.queue().append_request(request(&pair, 999, tomorrow)).await.is_ok());
+    });
+}
+
+#[test]
 fn sources_come_back_after_reopening_and_go_with_their_org() {
     runtime().block_on(async {
         let mut pair = Pair::new().await;
@@ -182,8 +219,8 @@ fn a_request_that_is_cut_off_anywhere_leaves_nothing_or_all_of_it() {
         let events = events.map(|(size, hooks)| pair.event_of("req", 0, size, hooks)).to_vec();
         let key = |pair: &Pair| pair.queue().request_key(&source("slack"), "1");
         let answer = answer_of("Tracking");
-        // Two chunks, four deliveries, the request, the state record.
-        for writes in 0..=8 {
+        // Two chunks, four deliveries, the request, what the day takes, the state record.
+        for writes in 0..=9 {
             assert_eq!(pair.queue().repeated_request(&pair.org(0), key(&pair), clock()).await, Ok(None));
             let request = AppendRequest {
                 org: pair.org(0),
@@ -195,7 +232,7 @@ fn a_request_that_is_cut_off_anywhere_leaves_nothing_or_all_of_it() {
             pair.allow(1 + writes).await;
             let refused = pair.queue().append_request(request).await;
             assert!(matches!(refused, Err(Refused::Unavailable(_))), "{writes}: {refused:?}");
-            if writes == 8 {
+            if writes == 9 {
                 for append in &events {
                     pair.orgs[0].push(append);
                 }

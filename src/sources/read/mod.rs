@@ -102,18 +102,17 @@ pub fn read(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadabl
     })
 }
 
-/// What tells a repeat. An id that its sender does not sign counts together with the body: else whoever has seen one
-/// request could send it again under the id of another, which would then be taken for a repeat. What is signed at a time
-/// and names no id is known by both; without a time the same bytes may well be sent twice and meant twice.
+/// What tells a repeat. An id that stands in a header, unsigned, and may be guessed counts together with the body: else
+/// whoever has seen one request could send it again under the id of the next, which would then be taken for a repeat.
+/// (GitHub's are unsigned too, and random.) What is signed at a time and names no id is known by both; without a time the
+/// same bytes may well be sent twice and meant twice.
 fn known_by(source: &Source, arrived: &Arrived<'_>, id: Option<&str>) -> Option<String> {
     let timed = |time: &str| {
         let digest = Sha256::new().chain_update(time).chain_update(".").chain_update(arrived.body).finalize();
         format!("at {}", mac::hex(&digest))
     };
     match (&source.kind, id) {
-        (SourceKind::Github | SourceKind::Hmac(_), Some(id)) => {
-            Some(format!("{} {id}", mac::hex(&Sha256::digest(arrived.body))))
-        }
+        (SourceKind::Hmac(_), Some(id)) => Some(format!("{} {id}", mac::hex(&Sha256::digest(arrived.body)))),
         (_, Some(id)) => Some(format!("id {id}")),
         (SourceKind::Slack, None) => arrived.header("X-Slack-Request-Timestamp").ok().flatten().map(timed),
         (SourceKind::Stripe, None) => stripe::signed_at(arrived).map(timed),

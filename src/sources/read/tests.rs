@@ -152,27 +152,77 @@ fn senders_of_no_standard_are_read_by_what_is_usual() {
     assert_eq!(read_as(&token, &[], "{}"), named("", "", "{}"));
 }
 
+/// What a repeat of a request would have in common with it.
+#[track_caller]
+fn known_by(source: &Source, headers: &[(&'static str, &str)], body: &str) -> Option<String> {
+    match reading(source, headers, body.as_bytes()) {
+        Ok(Reading::Request(request)) => request.known_by,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
-fn what_was_signed_at_a_time_is_named_by_its_signature() {
-    let hmac = |timestamp: bool| {
-        source(SourceKind::Hmac(HmacProof {
+fn a_repeat_is_told_by_the_id_or_by_what_was_signed_at_a_time() {
+    let hmac = |timestamp: bool, id_header: bool| Source {
+        id_header: id_header.then(|| "x-id".into()),
+        ..source(SourceKind::Hmac(HmacProof {
             header: "x-signature".into(),
             algorithm: Algorithm::Sha1,
             encoding: Encoding::Hex,
-            prefix: "s=".into(),
+            prefix: "".into(),
             timestamp_header: timestamp.then(|| "x-time".into()),
         }))
     };
-    let code = "ab".repeat(20);
-    let (lower, upper) = (format!("s={code}"), format!("s={}", code.to_uppercase()));
-    for value in [&lower, &upper] {
-        assert_eq!(read_as(&hmac(true), &[("x-signature", value)], "{}"), named("", &code, "{}"));
-        assert_eq!(read_as(&hmac(false), &[("x-signature", value)], "{}"), named("", "", "{}"));
+    let (id, time) = (("x-id", "7"), ("x-time", "1714640000"));
+    // However the signature is spelled, it was made of these.
+    let timed = known_by(&hmac(true, false), &[time], "{}").unwrap();
+    assert_eq!(known_by(&hmac(true, false), &[time, ("x-signature", "AB")], "{}"), Some(timed.clone()));
+    assert_ne!(known_by(&hmac(true, false), &[("x-time", "1714640001")], "{}"), Some(timed.clone()));
+    assert_ne!(known_by(&hmac(true, false), &[time], "[]"), Some(timed.clone()));
+    // An id that is left out does not let it run again, and one that nobody signed does not stand for another body.
+    assert_eq!(known_by(&hmac(true, true), &[time], "{}"), Some(timed));
+    let named = known_by(&hmac(true, true), &[time, id], "{}").unwrap();
+    assert_eq!(known_by(&hmac(false, true), &[("x-time", "2"), id], "{}"), Some(named.clone()));
+    assert_ne!(known_by(&hmac(true, true), &[time, id], "[]"), Some(named.clone()));
+    assert_ne!(known_by(&hmac(true, true), &[time, ("x-id", "8")], "{}"), Some(named));
+    assert_eq!(known_by(&hmac(false, false), &[id], "{}"), None);
+    // What is signed has its id within, or is known by when it was signed.
+    let stripe = source(SourceKind::Stripe);
+    assert_eq!(known_by(&stripe, &[], r#"{"id":"evt_1"}"#).as_deref(), Some("id evt_1"));
+    let signed = |text| known_by(&stripe, &[("stripe-signature", text)], "{}");
+    assert!(signed("t=1,v1=aa").is_some() && signed("v1=bb, t=1") == signed("t=1,v1=aa"));
+    assert_ne!(signed("t=2,v1=aa"), signed("t=1,v1=aa"));
+    let slack = source(SourceKind::Slack);
+    let form = [("content-type", FORM), ("x-slack-request-timestamp", "5")];
+    assert_eq!(known_by(&slack, &form, "trigger_id=4").as_deref(), Some("id 4"));
+    assert!(known_by(&slack, &form, "command=/a").is_some_and(|known| known.starts_with("at ")));
+    let github = source(SourceKind::Github);
+    assert_eq!(known_by(&github, &[("x-github-delivery", "d")], "{}").as_deref(), Some("id d"));
+    assert_eq!(known_by(&github, &[], "{}"), None);
+}
+
+#[test]
+fn more_fields_or_members_than_anyone_sends_are_refused() {
+    let token = source(SourceKind::Token);
+    let form = |count: usize| (0..count).map(|n| format!("f{n}=")).collect::<Vec<_>>().join("&");
+    let json = |count: usize| {
+        let members: Vec<_> = (0..count).map(|n| format!(r#""m{n}":0"#)).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let read = |kind, body: &str| reading(&token, &[("content-type", kind)], body.as_bytes()).is_ok();
+    assert!(read(FORM, &form(1024)) && !read(FORM, &form(1025)));
+    assert!(read("application/json", &json(4096)) && !read("application/json", &json(4097)));
+    // Further in nothing is looked at.
+    assert!(read("application/json", &format!(r#"{{"in":{}}}"#, json(5000))));
+}
+
+#[test]
+fn json_that_is_called_a_form_is_none() {
+    for kind in [SourceKind::Slack, SourceKind::Token] {
+        let body = br#"{"text":"&command=/stop&trigger_id=1&x="}"#;
+        let read = reading(&source(kind), &[("content-type", FORM)], body);
+        assert!(matches!(&read, Err(Unreadable::Body(why)) if why.contains("JSON")), "{read:?}");
     }
-    let mut with_id = hmac(true);
-    with_id.id_header = Some("x-id".into());
-    assert_eq!(read_as(&with_id, &[("x-signature", &lower), ("x-id", "7")], "{}"), named("", "7", "{}"));
-    assert_eq!(read_as(&with_id, &[("x-signature", &lower)], "{}"), named("", "", "{}"));
 }
 
 #[test]

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use postrider::api::{App, ConnectionLimits, Settings, Socket, router, serve};
+use postrider::api::{App, Settings, Socket, router};
 use postrider::queue::{MasterKey, Queue, StoreOptions};
+use postrider::serving::{ConnectionLimits, serve};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

@@ -91,7 +91,7 @@ fn unsigned(source: &Source, arrived: &Arrived<'_>) {
 fn reading(source: &Source, arrived: &Arrived<'_>) {
     let _probe = read::is_ssl_check(arrived.headers, arrived.body);
     match read::read(source, arrived) {
-        Ok(Reading::Request(Request { event, id, json })) => {
+        Ok(Reading::Request(Request { event, id, json, .. })) => {
             for name in [event, id].into_iter().flatten() {
                 assert!((1..=256).contains(&name.len()) && !name.chars().any(char::is_control), "{name:?}");
             }
