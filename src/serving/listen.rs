@@ -131,14 +131,15 @@ pub async fn serve<D: Door>(
                 let newcomer = next.filter(|(_, wait)| *wait >= limits.share_after).map(|(peer, _)| peer);
                 crowd.make_room(newcomer);
             }
-            accepted = accepting.next(&*door), if D::LETS_IN || !lobby.is_full() => match accepted {
-                Some((accepted, peer)) => lobby.enter(peer, accepted, Instant::now()),
-                // Most likely a lack of descriptors: one that nobody uses is given back.
-                None => {
+            accepted = accepting.next(&*door), if D::LETS_IN || !lobby.is_full() => {
+                if let Some((accepted, peer)) = accepted {
+                    lobby.enter(peer, accepted, Instant::now());
+                } else {
+                    // Most likely a lack of descriptors: one that nobody uses is given back.
                     lobby.give_one_up();
                     crowd.make_room(None);
                 }
-            },
+            }
         }
     }
     // New connections are refused, or wait for the next process if the socket is not ours.

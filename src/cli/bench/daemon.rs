@@ -48,13 +48,12 @@ impl Daemon {
         if extras.knows {
             payload::write_catalogue(&directory)?;
         }
-        let mut config = format!(
-            "[egress]\nallow_http = [\"127.0.0.1/32\"]\n[catalogue]\ndir = '{}'\n",
+        let listen = extras.sources.map(|address| address.to_string()).unwrap_or_default();
+        let config = format!(
+            "[egress]\nallow_http = [\"127.0.0.1/32\"]\n[catalogue]\ndir = '{}'\n\
+             [sources]\nlisten = \"{listen}\"\nmax_rate = 1_000_000\n",
             directory.display()
         );
-        if let Some(address) = extras.sources {
-            config.push_str(&format!("[sources]\nlisten = \"{address}\"\nmax_rate = 1_000_000\n"));
-        }
         fs::write(home.join("postrider.toml"), config)?;
         let mut daemon = Daemon { home, runtime_dir, child: None, children };
         daemon.spawn().await?;

@@ -4,6 +4,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Instant;
 
 use anyhow::Context;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use http::Method;
@@ -49,7 +51,8 @@ pub async fn rows(bench: &Bench<'_>, report: &mut Report) -> anyhow::Result<()> 
 /// Gives every org a source; answers the paths of their addresses.
 async fn sources(daemon: &Daemon, orgs: &[String]) -> anyhow::Result<Vec<String>> {
     let mut admin = daemon.admin().await?;
-    let body = json!({"kind": "hmac", "header": "x-signature", "secret": SECRET}).to_string();
+    let body =
+        json!({"kind": "hmac", "header": "x-signature", "encoding": "base64", "secret": SECRET}).to_string();
     let mut paths = Vec::with_capacity(orgs.len());
     for org in orgs {
         let path = format!("/v1/orgs/{org}/sources/in");
@@ -65,7 +68,7 @@ async fn sources(daemon: &Daemon, orgs: &[String]) -> anyhow::Result<Vec<String>
 async fn senders(address: SocketAddr, paths: &[String], body: &Bytes, stop: Stop) -> anyhow::Result<u64> {
     let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes())?;
     mac.update(body);
-    let signature: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = STANDARD.encode(mac.finalize().into_bytes());
     let mut tasks = JoinSet::new();
     for path in paths {
         let mut connection = Connection::over_tcp(address).await?.with_header("x-signature", &signature)?;

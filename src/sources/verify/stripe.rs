@@ -19,8 +19,8 @@ pub(super) fn verify(secrets: &[Secret], arrived: &Arrived<'_>, now: UnixMs) -> 
 
 /// When a request was signed, as its header says it.
 pub(in crate::sources) fn signed_at<'a>(arrived: &Arrived<'a>) -> Option<&'a str> {
-    let parts = arrived.header(SIGNATURE).ok().flatten()?.split(',');
-    parts.filter_map(|part| part.trim().strip_prefix("t=")).next()
+    let mut parts = arrived.header(SIGNATURE).ok().flatten()?.split(',');
+    parts.find_map(|part| part.trim().strip_prefix("t="))
 }
 
 struct Parts<'a> {

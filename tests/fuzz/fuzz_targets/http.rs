@@ -22,7 +22,7 @@ const INPUTS_PER_STORE: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Calls whose bodies and queries are worth as much as the HTTP around them.
-const CALLS: [(&str, &str); 33] = [
+const CALLS: [(&str, &str); 37] = [
     ("PUT", "/v1/orgs/acme"),
     ("PUT", "/v1/orgs/acme/webhooks/orders"),
     ("PUT", "/v1/orgs/acme/clients/shared"),
@@ -56,6 +56,10 @@ const CALLS: [(&str, &str); 33] = [
     ("GET", "/v1/status"),
     ("GET", "/readyz"),
     ("GET", "/"),
+    ("PUT", "/v1/orgs/acme/sources/in"),
+    ("GET", "/v1/orgs/acme/sources"),
+    ("POST", "/v1/orgs/acme/sources/in/reset-token"),
+    ("GET", "/metrics"),
 ];
 
 /// The daemon that is fuzzed, and how many inputs it has seen.
