@@ -64,7 +64,8 @@ fn out<'a>(app: &App, org: &Org, source: &'a Source, token: Option<&'a str>) -> 
     let settings = app.gate.as_ref().map(|gate| gate.settings());
     let traffic = app.gate.as_ref().map(|gate| gate.traffic.of(org.number, &source.id));
     let address = |token: &str| address(settings.as_deref(), &org.id, &source.id, token);
-    SourceOut::of(source, address, token, traffic.unwrap_or_default())
+    let listening = settings.as_ref().is_some_and(|settings| settings.listening.is_some());
+    SourceOut::of(source, address, (token, listening), traffic.unwrap_or_default())
 }
 
 /// `GET …/sources/{source}`.
@@ -122,7 +123,8 @@ pub(super) async fn reset_token(
     tracing::info!(org = %org.id, source = %id, "the source has a new address");
     let settings = app.gate.as_ref().map(|gate| gate.settings());
     let url = address(settings.as_deref(), &org.id, &id, &token);
-    Ok(Json(json!({ "token": token, "url": url, "token_at": now })).into_response())
+    let listening = settings.is_some_and(|settings| settings.listening.is_some());
+    Ok(Json(json!({ "token": token, "url": url, "listening": listening, "token_at": now })).into_response())
 }
 
 /// `POST …/sources/{source}/enable`.

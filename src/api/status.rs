@@ -1,5 +1,6 @@
 //! `GET /v1/status`: the daemon in numbers. `POST /v1/reload`: the configuration read again.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -25,6 +26,8 @@ struct Status {
     queues: Queues,
     disk: Disk,
     store: Store,
+    /// Where requests of sources are taken.
+    sources: Sources,
     draining: bool,
     last_error: Option<Noted>,
 }
@@ -63,6 +66,14 @@ struct Store {
 }
 
 #[derive(Serialize)]
+struct Sources {
+    /// The address; null without a listener.
+    listening: Option<SocketAddr>,
+    /// Whether TLS is spoken there.
+    tls: bool,
+}
+
+#[derive(Serialize)]
 struct Noted {
     at: UnixMs,
     message: String,
@@ -97,6 +108,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         queues,
         disk: Disk { live_bytes, allocated_bytes, free_bytes, reserve_bytes, blob_files },
         store: store(&health),
+        sources: sources(&app),
         draining: app.draining.is_cancelled(),
         last_error: last_error(&app, health),
     })
@@ -112,6 +124,11 @@ fn queues(app: &App) -> (Queues, Option<UnixMs>) {
 
 fn age_ms(due: UnixMs) -> u64 {
     u64::try_from(clock::now().since(due).as_millis()).unwrap_or(u64::MAX)
+}
+
+fn sources(app: &App) -> Sources {
+    let listening = app.gate.as_ref().and_then(|gate| gate.settings().listening);
+    Sources { listening: listening.map(|(address, _)| address), tls: listening.is_some_and(|(_, tls)| tls) }
 }
 
 fn store(health: &StoreHealth) -> Store {

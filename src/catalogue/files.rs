@@ -9,6 +9,7 @@ use std::path::Path;
 use include_dir::{Dir, include_dir};
 
 use super::Fault;
+use crate::config::nearest::nearest;
 
 /// The catalogues that come along, one directory each.
 static SHIPPED: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/data/catalogue");
@@ -121,6 +122,16 @@ fn read_product(directory: &Path) -> Result<Files, Unreadable> {
     if std::fs::symlink_metadata(&requests).is_ok() {
         read_file(&requests, REQUESTS_FILE.to_owned(), &mut texts)?;
     }
+    for entry in std::fs::read_dir(directory).map_err(|error| (directory.to_owned(), error))? {
+        let path = entry.map_err(|error| (directory.to_owned(), error))?.path();
+        if let Some(meant) = misspelt(&path) {
+            // It would be left out, and nobody would know why its rules do nothing.
+            return Err((
+                path,
+                io::Error::other(format!("is no file of a catalogue: did you mean {meant}?")),
+            ));
+        }
+    }
     for folder in ["schemas", "examples"] {
         let below = directory.join(folder);
         let entries = match std::fs::read_dir(&below) {
@@ -142,6 +153,14 @@ fn read_product(directory: &Path) -> Result<Files, Unreadable> {
         }
     }
     Ok(Files { directory: named.display().to_string(), texts })
+}
+
+/// The file of a catalogue that a file of nearly its name is meant to be.
+fn misspelt(path: &Path) -> Option<&'static str> {
+    let name = path.file_name()?.to_str()?;
+    let known = [MAIN_FILE, REQUESTS_FILE];
+    nearest(name, known)
+        .filter(|_| path.extension().is_some_and(|kind| kind == "toml") && !known.contains(&name))
 }
 
 fn read_file(

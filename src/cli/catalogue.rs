@@ -214,11 +214,15 @@ fn check(context: &Context, directory: Option<PathBuf>) -> Result<()> {
     let examples: usize = catalogue.entries().map(|entry| entry.examples.len()).sum();
     let schemas = catalogue.entries().filter(|entry| entry.schema.is_some()).count();
     let products: Vec<&str> = catalogue.products().iter().map(|product| &*product.name).collect();
+    let requests: Vec<&str> = catalogue.request_products().collect();
     let said = format!(
-        "all is well: {} ({}), {types} types, {schemas} schemas, {examples} examples",
+        "all is well: {} ({}), {types} types, {schemas} schemas, {examples} examples; rules for requests: {}",
         output::count(products.len() as u64, "product", "products"),
-        products.join(", ")
+        products.join(", "),
+        if requests.is_empty() { "none".to_owned() } else { requests.join(", ") }
     );
-    let answer = json!({"products": products, "types": types, "schemas": schemas, "examples": examples});
+    let answer = json!({
+        "products": products, "types": types, "schemas": schemas, "examples": examples, "requests": requests
+    });
     output::done(context.global.json, &answer, &said)
 }

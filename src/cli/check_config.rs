@@ -7,6 +7,7 @@ use super::{Context, output};
 use crate::catalogue::Catalogue;
 use crate::config::{Config, Invalid, Paths, Problem, Typed};
 use crate::delivery::{Client, ClientSettings};
+use crate::sources::Certificate;
 
 pub(super) fn run(context: &Context) -> Result<()> {
     let config = match context.inputs().load() {
@@ -21,6 +22,7 @@ pub(super) fn run(context: &Context) -> Result<()> {
     // Certificates and keys are files of their own, and as much a part of it.
     let client = ClientSettings::try_from(&config).and_then(Client::new);
     client.map_err(|error| Failure::new(Exit::BadConfig, error.to_string()))?;
+    Certificate::read(config.sources.tls.as_ref()).map_err(|fault| Failure::new(Exit::BadConfig, fault))?;
     Catalogue::load(&config.catalogue).map_err(|fault| Failure::new(Exit::BadConfig, fault.to_string()))?;
     let paths = context.paths()?;
     for warning in &config.warnings {

@@ -138,8 +138,7 @@ fn listen_address(text: &str) -> Result<SocketAddr, String> {
         None => text.parse().ok(),
     };
     address.filter(|address| address.port() != 0).ok_or_else(|| {
-        "must be an address and a port, for example \"127.0.0.1:7410\", or a port alone for loopback"
-            .to_owned()
+        "must be an address (no name) and a port, \"127.0.0.1:7410\", or a port alone for loopback, \"7410\", in quotes".to_owned()
     })
 }
 

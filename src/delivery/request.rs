@@ -1,5 +1,7 @@
 //! The request of an attempt: headers and body. PURE: values in, a value out; the same delivery gives the same bytes.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -24,6 +26,10 @@ pub const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signa
 pub const POSTRIDER_ATTEMPT: HeaderName = HeaderName::from_static("postrider-attempt");
 /// The delivery's number within its org.
 pub const POSTRIDER_SEQUENCE: HeaderName = HeaderName::from_static("postrider-sequence");
+/// The source that the event came from, where it came from one.
+pub const POSTRIDER_SOURCE: HeaderName = HeaderName::from_static("postrider-source");
+/// What the sender of that source calls what happened.
+pub const POSTRIDER_EVENT: HeaderName = HeaderName::from_static("postrider-event");
 
 const USER_AGENT_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("postrider/", env!("CARGO_PKG_VERSION")));
@@ -61,6 +67,7 @@ pub fn build(addressed: &Addressed<'_>, number: u32, at: UnixMs) -> Result<Reque
         headers.insert(USER_AGENT, USER_AGENT_VALUE);
         headers.insert(POSTRIDER_ATTEMPT, HeaderValue::from(number));
         headers.insert(POSTRIDER_SEQUENCE, HeaderValue::from(delivery.sequence.0));
+        origin(&mut headers, &delivery.attributes);
     }
     if !bodiless {
         headers.insert(CONTENT_TYPE, JSON);
@@ -85,6 +92,16 @@ pub fn build(addressed: &Addressed<'_>, number: u32, at: UnixMs) -> Result<Reque
     *request.uri_mut() = uri.clone();
     *request.headers_mut() = headers;
     Ok(request)
+}
+
+/// Where an event came from: a payload that is kept as it came says it nowhere.
+fn origin(headers: &mut HeaderMap, attributes: &BTreeMap<String, String>) {
+    for (name, attribute) in [(POSTRIDER_SOURCE, "source"), (POSTRIDER_EVENT, "event")] {
+        let value = attributes.get(attribute).map(|text| HeaderValue::from_bytes(text.as_bytes()));
+        if let Some(Ok(value)) = value {
+            headers.insert(name, value);
+        }
+    }
 }
 
 fn method(asked: Asks) -> Method {

@@ -87,6 +87,22 @@ fn an_attempt_carries_these_headers_and_no_others() {
 }
 
 #[test]
+fn an_event_from_a_source_says_where_it_came_from() {
+    let mut webhook = webhook("https://a.example/");
+    let mut event = delivery(1, "e", b"{}");
+    let attributes = [("source", "gh"), ("kind", "github"), ("event", "issues"), ("secret", "s")];
+    event.attributes = attributes.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let request = sent(&event, &webhook, None);
+    let named = |name: &str| request.headers().get(name).map(|value| value.to_str().unwrap());
+    assert_eq!((named("postrider-source"), named("postrider-event")), (Some("gh"), Some("issues")));
+    assert!(!all(&request).iter().any(|(_, value)| *value == "s"), "of other attributes nothing is said");
+    event.attributes.insert("event".to_owned(), "a\nb".to_owned());
+    assert!(!sent(&event, &webhook, None).headers().contains_key("postrider-event"), "no header can say it");
+    webhook.faithful = true;
+    assert!(!sent(&event, &webhook, None).headers().contains_key("postrider-source"));
+}
+
+#[test]
 fn without_a_password_no_header_is_sent() {
     let request = sent(&delivery(1, "e", b"{}"), &webhook("https://a.example/"), None);
     assert!(!request.headers().contains_key(PASSWORD_HEADER));

@@ -28,6 +28,8 @@ pub struct Source {
     /// The header, in lower case, that names a request: one of the same name within three days is a repeat. For kinds that do not
     /// say it themselves.
     pub id_header: Option<Box<str>>,
+    /// The header, in lower case, that says what happened. For the same kinds.
+    pub event_header: Option<Box<str>>,
     /// The product whose catalogue says what requests mean.
     pub catalogue: Option<Box<str>>,
     /// What becomes of a request that means nothing.
@@ -53,6 +55,7 @@ impl Source {
             token,
             token_at: now,
             id_header: None,
+            event_header: None,
             catalogue: None,
             unmapped: Unmapped::Keep,
             enabled: true,

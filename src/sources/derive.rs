@@ -10,7 +10,6 @@ use crate::intake::requests::{self, DerivedRequest, RequestRefused};
 use crate::intake::{self, SchemaViolation};
 use crate::model::{Event, EventId, EventType, Source, UnixMs, Unmapped};
 use crate::queue::{Append, Org};
-use crate::serving::body::too_large;
 use crate::serving::problem::{Kind, Problem};
 
 /// Bytes of an attribute's value, as of those that come with events.
@@ -73,7 +72,11 @@ fn keep(
     at: UnixMs,
 ) -> Result<intake::Accepted, Problem> {
     if request.json.len() > settings.limits.max_payload_bytes {
-        return Err(too_large(settings.limits.max_payload_bytes));
+        let detail = format!(
+            "an event has at most {} bytes: this body cannot be kept whole as one",
+            settings.limits.max_payload_bytes
+        );
+        return Err(Problem::new(Kind::PayloadTooLarge, detail));
     }
     let event = Event {
         id: EventId::of_change(id, 1),

@@ -30,8 +30,11 @@ impl Certificate {
     pub fn read(files: Option<&(impl AsRef<Path>, impl AsRef<Path>)>) -> Result<Prepared, String> {
         let Some((certificate, key)) = files else { return Ok(Prepared(None)) };
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
+        let name =
+            |path: &Path| if path == key { "sources.tls_key_file" } else { "sources.tls_certificate_file" };
         let text = |path: &Path| {
-            std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()))
+            std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: cannot read {}: {error}", name(path), path.display()))
         };
         let tls = Tls {
             ca: None,
@@ -40,7 +43,7 @@ impl Certificate {
         };
         let found = identity(&tls).map_err(|(part, problem)| {
             let at_fault = if part == "key" { key } else { certificate };
-            format!("{}: {problem}", at_fault.display())
+            format!("{}: {}: {problem}", name(at_fault), at_fault.display())
         })?;
         let Some(found) = found else { return Ok(Prepared(None)) };
         let config = ServerConfig::builder_with_provider(Arc::new(provider()))

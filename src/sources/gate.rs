@@ -19,7 +19,7 @@ use super::answer::answer;
 use super::derive::{Derived, derive};
 use super::read::{self, Reading, Unreadable, is_ssl_check, read};
 use super::settings::Settings;
-use super::traffic::{Seen, To, Traffic};
+use super::traffic::{EVENT_IDS_MAX, Seen, To, Traffic};
 use super::verdict::Verdict;
 use super::verify::{NotVerified, verify};
 use crate::clock;
@@ -87,7 +87,6 @@ pub(super) struct Taken {
 struct Learned {
     event: Option<String>,
     id: Option<String>,
-    events: usize,
     bytes: usize,
 }
 
@@ -107,11 +106,13 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
     let peer = parts.extensions.get::<Peer>().copied();
     let mut learned = Learned::default();
     let outcome = gate.take(&org, &source, (parts, body), begun, &mut learned).await;
-    let (verdict, response, detail) = match outcome {
-        Ok(Taken { verdict, answer, .. }) => (verdict, accepted(answer), String::new()),
+    let (verdict, response, detail, appended) = match outcome {
+        Ok(taken) => {
+            (taken.verdict, accepted(taken.answer), remark(taken.verdict, &taken.appended), taken.appended)
+        }
         Err(TurnedAway { verdict, problem }) => {
             let detail = Seen::detail(&problem.detail);
-            (verdict, turned_away(problem), detail)
+            (verdict, turned_away(problem), detail, Vec::new())
         }
     };
     let status = response.status().as_u16();
@@ -122,13 +123,26 @@ async fn serve(State(gate): State<Arc<Gate>>, request: Request) -> Response {
         peer,
         event: learned.event,
         delivery_id: learned.id,
-        events: learned.events,
+        events: appended.len(),
+        deliveries: appended.iter().map(|event| u64::from(event.deliveries)).sum(),
+        event_ids: appended.into_iter().take(EVENT_IDS_MAX).map(|event| event.id).collect(),
+        times: 1,
         duration: begun.elapsed(),
         bytes: learned.bytes,
         detail,
     };
     gate.note(&org, &source, seen);
     response
+}
+
+/// What whoever looks for a request wants to know although it was accepted.
+fn remark(verdict: Verdict, appended: &[AppendedEvent]) -> String {
+    let nobody = !appended.is_empty() && appended.iter().all(|event| event.deliveries == 0);
+    match verdict {
+        _ if nobody => "no webhook of the org listens to it: nothing is delivered".to_owned(),
+        Verdict::Unmapped => "it means nothing to the rules, and --unmapped keep is not set".to_owned(),
+        _ => String::new(),
+    }
 }
 
 fn nowhere() -> Problem {
@@ -206,7 +220,7 @@ impl Gate {
         if parts.method != Method::POST {
             discard_up_to(&parts.headers, body, deadline, NOWHERE_BYTES).await;
             let problem = Problem::new(Kind::MethodNotAllowed, "this address takes POST");
-            return Err(TurnedAway { verdict: Verdict::Nowhere, problem });
+            return Err(TurnedAway { verdict: Verdict::Malformed, problem });
         }
         if !self.traffic.admit(to(org, source), settings.max_rate, begun) {
             discard_up_to(&parts.headers, body, deadline, NOWHERE_BYTES).await;
@@ -233,7 +247,6 @@ impl Gate {
             }
         }
         let derived = self.derive(&settings, (org, source), (request, held), (key, now), deadline).await?;
-        learned.events = derived.events.len();
         self.append((org, source), derived, (key, now), deadline).await
     }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use serde_json::json;
 
-use super::verify::{mac, standard};
+use super::verify::{NO_SECRET, mac, standard};
 use crate::model::{Algorithm, Encoding, HmacProof, Secret, Source, SourceKind, UnixMs};
 
 /// How long a token of `HipChat` is good for, in seconds.
@@ -89,15 +89,16 @@ pub fn sign(
             }
         }
     }
-    if let (SourceKind::Token | SourceKind::Hmac(_), Some(name)) = (&source.kind, &source.id_header) {
-        headers.push((name.to_string(), id.to_owned()));
-    }
+    let own = [(&source.id_header, Some(id)), (&source.event_header, event)];
+    headers.extend(
+        own.into_iter().filter_map(|(name, value)| Some((name.as_ref()?.to_string(), value?.to_owned()))),
+    );
     Ok(Sample { headers, query: None, body })
 }
 
 /// The newest secret comes first.
 fn newest(source: &Source) -> Result<&Secret, String> {
-    source.secrets.first().ok_or_else(|| "the source has no secret to sign with".to_owned())
+    source.secrets.first().ok_or_else(|| NO_SECRET.to_owned())
 }
 
 /// The newest secret that can sign: with a public key only its owner can.
@@ -243,7 +244,10 @@ mod tests {
             sign(&source(kind, secrets), "application/json", empty, None, "1", NOW).map(drop).unwrap_err()
         };
         assert!(why(SourceKind::Standard, &[PUBLIC]).contains("whpk_"));
-        assert_eq!(why(SourceKind::Slack, &[]), "the source has no secret to sign with");
+        assert_eq!(
+            why(SourceKind::Slack, &[]),
+            "the source has no secret yet: put it again with the one that its sender shows"
+        );
     }
 
     proptest! {

@@ -13,6 +13,8 @@ use crate::model::{OrgId, SourceId};
 pub struct Settings {
     /// What stands before the path of an address as it is shown; empty where nothing listens.
     pub base_url: String,
+    /// Where requests are taken, and whether TLS is spoken there; nowhere without a listener.
+    pub listening: Option<(SocketAddr, bool)>,
     /// Bytes of a request's body.
     pub max_body_bytes: usize,
     /// Requests per second and source.
@@ -42,6 +44,7 @@ impl Settings {
         });
         Settings {
             base_url: config.sources.public_url.clone().or(of_listener).unwrap_or_default(),
+            listening,
             max_body_bytes: config.sources.max_body_bytes,
             max_rate: config.sources.max_rate,
             entitlement: Entitlement::of_plans(config.intake.entitled_plans.iter().cloned()),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::verdict::Verdict;
-use crate::model::{OrgNumber, SourceId, UnixMs};
+use crate::model::{EventId, OrgNumber, SourceId, UnixMs};
 use crate::serving::Peer;
 
 /// Requests that are remembered of each source.
@@ -33,20 +33,34 @@ pub struct Seen {
     pub event: Option<String>,
     /// What its sender knows it by.
     pub delivery_id: Option<String>,
+    /// The events that it became, durable now: the first [`EVENT_IDS_MAX`] of them by id.
+    pub event_ids: Vec<EventId>,
     /// How many events it became.
     pub events: usize,
+    /// How many deliveries they have.
+    pub deliveries: u64,
+    /// How many such requests came one after another, this one the last: of those that came too fast, from one machine.
+    pub times: u64,
     /// From its head to its answer.
     pub duration: Duration,
     /// Of its body, as far as it came.
     pub bytes: usize,
-    /// Why it was not accepted, as far as it fits a line; empty if it was.
+    /// Why it was not accepted, or why nothing is delivered, as far as it fits a line; empty if all is well.
     pub detail: String,
 }
 
+/// Event ids that are kept of a request.
+pub const EVENT_IDS_MAX: usize = 8;
 /// Characters of a detail that are kept.
 const DETAIL_MAX: usize = 512;
 
 impl Seen {
+    /// Whether this is one more of the same that says nothing new. Else a flood would push out all that came before it.
+    fn is_more_of(&self, last: &Seen) -> bool {
+        let is_flood = matches!((self.verdict, last.verdict), (Verdict::RateLimited, Verdict::RateLimited));
+        is_flood && self.peer == last.peer
+    }
+
     /// What is kept of a detail.
     pub(super) fn detail(problem: &str) -> String {
         problem.chars().take(DETAIL_MAX).collect()
@@ -103,8 +117,13 @@ impl Traffic {
         let known = of(&mut sources, to, now);
         *known.counts.entry(seen.verdict.code()).or_default() += 1;
         let verdict = seen.verdict;
-        known.recent.truncate(RECENT_MAX - 1);
-        known.recent.push_front(seen);
+        match known.recent.front_mut() {
+            Some(last) if seen.is_more_of(last) => *last = Seen { times: last.times + 1, ..seen },
+            _ => {
+                known.recent.truncate(RECENT_MAX - 1);
+                known.recent.push_front(seen);
+            }
+        }
         let changed = match known.logged {
             None => !verdict.is_good(),
             Some((last, at)) => {
@@ -215,7 +234,10 @@ mod tests {
             peer: None,
             event: None,
             delivery_id: None,
+            event_ids: Vec::new(),
             events: 0,
+            deliveries: 0,
+            times: 1,
             duration: Duration::ZERO,
             bytes: 0,
             detail: String::new(),
@@ -253,6 +275,22 @@ mod tests {
         let summary = traffic.of(OrgNumber(1), &last);
         assert_eq!((summary.recent.len(), summary.counts["probe"]), (RECENT_MAX, 100));
         assert_eq!(traffic.totals()[&("token", "accepted")], 5000);
+    }
+
+    #[test]
+    fn a_flood_is_one_line_of_the_last_requests() {
+        let (traffic, source, now) = (Traffic::default(), source(), Instant::now());
+        let to = To { org: OrgNumber(1), source: &source, kind: "token" };
+        let from =
+            |verdict, last: u8| Seen { peer: Some(Peer::at([10, 0, 0, last].into())), ..seen(verdict) };
+        traffic.note(to, from(Verdict::Accepted, 1), now);
+        for _ in 0..1000 {
+            traffic.note(to, from(Verdict::RateLimited, 1), now);
+        }
+        traffic.note(to, from(Verdict::RateLimited, 2), now);
+        let lines: Vec<_> =
+            traffic.of(to.org, &source).recent.iter().map(|seen| (seen.verdict.code(), seen.times)).collect();
+        assert_eq!(lines, [("rate-limited", 1), ("rate-limited", 1000), ("accepted", 1)]);
     }
 
     #[test]

@@ -13,11 +13,11 @@ pub enum Verdict {
     Unmapped,
     /// It only asks whether somebody is here.
     Probe,
-    /// Nobody is at its address, or it is not for this method.
+    /// Nobody is at its address.
     Nowhere,
     /// It does not prove where it comes from; holds why, one of [`NotVerified::CODES`].
     NotVerified(&'static str),
-    /// It cannot be read.
+    /// It cannot be read, or is no POST.
     Malformed,
     /// Its body is beyond the limit.
     TooLarge,

@@ -270,6 +270,10 @@ fn a_fault_in_a_catalogue_stops_the_start_and_is_named_with_file_and_line() {
     assert!(code == 78 && log.contains(&place), "{code}: {log}");
 
     fs::write(&table, text).unwrap();
+    let misspelt = product.join("request.toml");
+    fs::write(&misspelt, "rules = []").unwrap();
+    run(&site, &["catalogue", "check"]).exits(78).says("did you mean requests.toml?");
+    fs::remove_file(misspelt).unwrap();
     fs::write(product.join("examples/parcels.parcel.sent@none.json"), "{\n \"id\": 7,\n \"weight\": {}\n}")
         .unwrap();
     let checked = run(&site, &["catalogue", "check"]).exits(78);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{run, run_with};
 use crate::support::sources::{self, post, post_json};
-use crate::support::{Receiver, official};
+use crate::support::{Receiver, Site, official};
 
 const SECRET: &str = "source-canary-of-32-characters-x";
 
@@ -45,6 +45,47 @@ fn a_new_source_prints_its_url_alone_and_where_to_paste_it() {
 }
 
 #[test]
+fn what_keeps_a_source_silent_is_said_at_once() {
+    // No listener is configured here.
+    let site = Site::with("[sources]\npublic_url = \"https://hooks.example.com\"\n");
+    let daemon = site.start();
+    daemon.org_only("acme");
+    assert!(site.log().contains("nothing takes requests of sources"), "{}", site.log());
+    let put = ["source", "put", "acme", "pay", "--kind", "stripe"];
+    let created =
+        run(&site, &put).exits(0).says("no listener").says("sources.listen").says("has no secret yet");
+    assert!(created.out.starts_with("https://hooks.example.com/in/acme/pay/"), "{}", created.out);
+    run(&site, &["source", "test", "acme", "pay"]).exits(1).says("has no secret yet");
+    run(&site, &["source", "reset-token", "acme", "pay", "--yes"]).exits(0).says("no listener");
+    let status = run(&site, &["status", "--json"]).exits(0).json();
+    assert_eq!(status["sources"], json!({"listening": null, "tls": false}));
+    let disabled = ["source", "put", "acme", "off", "--kind", "token", "--disabled"];
+    run(&site, &disabled).exits(0).says("disabled");
+    run(&site, &["source", "test", "acme", "off"]).exits(0).says("whoever posts there gets 404");
+    drop(daemon);
+
+    let (site, address) = sources::site();
+    let daemon = site.start();
+    daemon.org_only("acme");
+    let status = run(&site, &["status", "--json"]).exits(0).json();
+    assert_eq!(status["sources"], json!({"listening": address, "tls": false}));
+    let put =
+        run(&site, &["source", "put", "acme", "in", "--kind", "token", "--event-header", "X-Event"]).exits(0);
+    assert!(!put.err.contains("no listener"), "{}", put.err);
+    let headers = [("content-type", "application/json"), ("x-event", "order.paid")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(post(put.out.trim(), &headers, b"{}").unwrap().status, 200);
+    let listed = run(&site, &["source", "requests", "acme", "in", "--json"]).exits(0).json();
+    let one = &listed["items"][0];
+    assert_eq!(
+        (&one["event"], &one["events"], &one["deliveries"]),
+        (&json!("order.paid"), &json!(1), &json!(0))
+    );
+    assert!(one["event_ids"][0].as_str().unwrap().starts_with("req_"), "{one}");
+    assert!(one["detail"].as_str().unwrap().contains("no webhook of the org listens"), "{one}");
+}
+
+#[test]
 fn an_address_lives_until_it_is_reset_disabled_or_deleted() {
     let (site, _) = sources::site();
     let daemon = site.start();
@@ -80,9 +121,9 @@ fn what_was_posted_is_listed_with_its_verdict() {
     let (site, _) = sources::site();
     let daemon = site.start();
     daemon.org("acme", &receiver.url("/hook"), &json!({}));
-    let put =
-        "source put acme shop --kind hmac --header X-Sig --prefix sha256= --unmapped keep --secret-stdin";
-    let put: Vec<&str> = put.split(' ').collect();
+    let put = "source put acme shop --kind hmac --header X-Sig --prefix=HMAC-SHA256~ --unmapped keep --secret-stdin";
+    let put = put.split(' ').map(|word| word.replace('~', " ")).collect::<Vec<_>>();
+    let put: Vec<&str> = put.iter().map(String::as_str).collect();
     let url = run_with(&site, &put, SECRET).exits(0).says("with the same secret").out;
     let send = |signature: String, body: &str| {
         let headers = [("content-type", "application/json".to_owned()), ("x-sig", signature)];
@@ -108,14 +149,14 @@ fn what_was_posted_is_listed_with_its_verdict() {
     assert!(lines[2].contains(" order.paid ") && lines[2].contains("127.0.0.1"), "{table}");
     let shown = run(&site, &["source", "show", "acme", "shop", "--json"]).exits(0).json();
     assert_eq!(shown["counts"]["accepted"], 1);
-    assert_eq!((&shown["header"], &shown["prefix"]), (&json!("x-sig"), &json!("sha256=")));
+    assert_eq!((&shown["header"], &shown["prefix"]), (&json!("x-sig"), &json!("HMAC-SHA256 ")));
     assert_eq!(shown["requests"], listed["items"]);
 }
 
 /// By another implementation than the one under test.
 fn signed(body: &str) -> String {
     let program = "import hmac, sys; key, body = (text.encode() for text in sys.argv[1:]); \
-                   print('sha256=' + hmac.new(key, body, 'sha256').hexdigest())";
+                   print('HMAC-SHA256 ' + hmac.new(key, body, 'sha256').hexdigest())";
     official::run("python3", &["-c", program, SECRET, body], &[], "").trim().to_owned()
 }
 

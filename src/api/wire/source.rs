@@ -11,8 +11,8 @@ use super::webhook::description;
 use crate::catalogue::Catalogue;
 use crate::config::nearest::nearest;
 use crate::model::{
-    Algorithm, Encoding, HmacProof, SOURCE_SECRETS_MAX, Secret, Source, SourceId, SourceKind, TokenHash,
-    UnixMs, Unmapped,
+    Algorithm, Encoding, EventId, HmacProof, SOURCE_SECRETS_MAX, Secret, Source, SourceId, SourceKind,
+    TokenHash, UnixMs, Unmapped,
 };
 use crate::serving::problem::Problem;
 use crate::sources::Settings;
@@ -45,6 +45,7 @@ pub(in crate::api) fn read_source(
         "prefix",
         "timestamp_header",
         "id_header",
+        "event_header",
         "catalogue",
         "unmapped",
         "enabled",
@@ -54,10 +55,10 @@ pub(in crate::api) fn read_source(
     let kind = kind(&members)?;
     let product = product(&members, catalogue)?;
     let usual = if product.is_some() { Unmapped::Drop } else { Unmapped::Keep };
-    let (secrets, id_header) = (secrets(&members, &kind)?, id_header(&members, &kind)?);
     Ok(Source {
-        secrets,
-        id_header,
+        secrets: secrets(&members, &kind)?,
+        id_header: own_header(&members, &kind, "id_header", "names a request")?,
+        event_header: own_header(&members, &kind, "event_header", "says what happened")?,
         unmapped: members.ruled("unmapped")?.unwrap_or(usual),
         catalogue: product,
         enabled: members.value("enabled", "true or false")?.unwrap_or(true),
@@ -98,16 +99,25 @@ fn kind(members: &Members<'_>) -> Result<SourceKind, Problem> {
 fn hmac(members: &Members<'_>) -> Result<HmacProof, Problem> {
     let header = header(members, "header")?;
     let prefix = members.text("prefix")?.unwrap_or_default();
-    if prefix.len() > PREFIX_MAX || !prefix.bytes().all(|byte| byte.is_ascii_graphic()) {
-        let rule = format!("must have at most {PREFIX_MAX} visible ASCII characters");
+    // A header's value never begins with a space; a word before the signature may well end with one.
+    let is_plain = prefix.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if prefix.len() > PREFIX_MAX || !is_plain || prefix.starts_with(' ') {
+        let rule = format!("must have at most {PREFIX_MAX} ASCII characters and not begin with a space");
         return Err(members.invalid("prefix", rule));
     }
+    let header = header.ok_or_else(|| members.missing("header", "the header that has the signature"))?;
+    let timestamp_header = self::header(members, "timestamp_header")?;
+    if timestamp_header.as_deref() == Some(&*header) {
+        return Err(
+            members.invalid("timestamp_header", "must be another header than the one of the signature")
+        );
+    }
     Ok(HmacProof {
-        header: header.ok_or_else(|| members.missing("header", "the header that has the signature"))?,
+        header,
         algorithm: members.ruled("algorithm")?.unwrap_or(Algorithm::Sha256),
         encoding: members.ruled("encoding")?.unwrap_or(Encoding::Hex),
         prefix: prefix.into(),
-        timestamp_header: self::header(members, "timestamp_header")?,
+        timestamp_header,
     })
 }
 
@@ -119,12 +129,17 @@ fn header(members: &Members<'_>, name: &str) -> Result<Option<Box<str>>, Problem
     }
 }
 
-fn id_header(members: &Members<'_>, kind: &SourceKind) -> Result<Option<Box<str>>, Problem> {
-    let given = header(members, "id_header")?;
+/// A header that only those kinds are asked for whose senders have no fixed one.
+fn own_header(
+    members: &Members<'_>,
+    kind: &SourceKind,
+    name: &str,
+    does: &str,
+) -> Result<Option<Box<str>>, Problem> {
+    let given = header(members, name)?;
     if given.is_some() && !matches!(kind, SourceKind::Token | SourceKind::Hmac(_)) {
-        let rule =
-            format!("is for kinds \"token\" and \"hmac\": how {} names a request is known", kind.code());
-        return Err(members.invalid("id_header", rule));
+        let rule = format!("is for kinds \"token\" and \"hmac\": how {} {does} is known", kind.code());
+        return Err(members.invalid(name, rule));
     }
     Ok(given)
 }
@@ -152,7 +167,11 @@ fn secrets(members: &Members<'_>, kind: &SourceKind) -> Result<Vec<Secret>, Prob
         (None, Some(several)) => several,
         // They tell their secret only once they know the address; until it is given, nothing is accepted.
         (None, None) if tells_secret_later(kind) => return Ok(Vec::new()),
-        (None, None) => return Err(members.missing("secret", "what requests are signed with")),
+        (None, None) => {
+            return Err(
+                members.missing("secret", "what requests are signed with (source put: --secret-file FILE)")
+            );
+        }
     };
     if !(1..=SOURCE_SECRETS_MAX).contains(&several.len()) {
         return Err(members.invalid("secrets", format!("must have 1 to {SOURCE_SECRETS_MAX} entries")));
@@ -192,6 +211,8 @@ pub(in crate::api) struct SourceOut<'a> {
     kind: &'static str,
     /// Whole only for whoever has just made its token.
     url: String,
+    /// Whether anything can be posted there: the daemon has a listener for it.
+    listening: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<&'a str>,
     /// How many there are.
@@ -199,6 +220,7 @@ pub(in crate::api) struct SourceOut<'a> {
     #[serde(flatten)]
     hmac: Option<HmacOut<'a>>,
     id_header: Option<&'a str>,
+    event_header: Option<&'a str>,
     catalogue: Option<&'a str>,
     unmapped: &'static str,
     enabled: bool,
@@ -233,7 +255,7 @@ impl<'a> SourceOut<'a> {
     pub(in crate::api) fn of(
         source: &'a Source,
         address: impl Fn(&str) -> String,
-        token: Option<&'a str>,
+        (token, listening): (Option<&'a str>, bool),
         traffic: Summary,
     ) -> SourceOut<'a> {
         let last = traffic.recent.first().map(|seen| LastOut {
@@ -246,9 +268,11 @@ impl<'a> SourceOut<'a> {
             kind: source.kind.code(),
             url: address(token.unwrap_or(MASK)),
             token,
+            listening,
             secrets: source.secrets.len(),
             hmac: hmac_out(&source.kind),
             id_header: source.id_header.as_deref(),
+            event_header: source.event_header.as_deref(),
             catalogue: source.catalogue.as_deref(),
             unmapped: source.unmapped.code(),
             enabled: source.enabled,
@@ -296,7 +320,11 @@ pub(in crate::api) struct SeenOut {
     status: u16,
     event: Option<String>,
     delivery_id: Option<String>,
+    /// The first of them.
+    event_ids: Vec<EventId>,
     events: usize,
+    deliveries: u64,
+    times: u64,
     duration_ms: u64,
     peer: Option<String>,
     bytes: usize,
@@ -311,7 +339,10 @@ impl From<Seen> for SeenOut {
             status: seen.status,
             event: seen.event,
             delivery_id: seen.delivery_id,
+            event_ids: seen.event_ids,
             events: seen.events,
+            deliveries: seen.deliveries,
+            times: seen.times,
             duration_ms: u64::try_from(seen.duration.as_millis()).unwrap_or(u64::MAX),
             peer: seen.peer.map(|peer| peer.to_string()),
             bytes: seen.bytes,
@@ -369,7 +400,18 @@ mod tests {
             (r#"{"kind":"hmac","secret":"s","header":"a b"}"#, "/header", "header's name"),
             (r#"{"kind":"hmac","secret":"s","header":"x","algorithm":"md5"}"#, "/algorithm", "sha256"),
             (r#"{"kind":"hmac","secret":"s","header":"x","encoding":"hx"}"#, "/encoding", "base64"),
-            (r#"{"kind":"hmac","secret":"s","header":"x","prefix":"a b"}"#, "/prefix", "visible"),
+            (r#"{"kind":"hmac","secret":"s","header":"x","prefix":" a"}"#, "/prefix", "a space"),
+            (r#"{"kind":"hmac","secret":"s","header":"x","prefix":"ä"}"#, "/prefix", "ASCII"),
+            (
+                r#"{"kind":"hmac","secret":"s","header":"x","timestamp_header":"X"}"#,
+                "/timestamp_header",
+                "another",
+            ),
+            (
+                r#"{"kind":"github","secret":"s","event_header":"x"}"#,
+                "/event_header",
+                "github says what happened",
+            ),
             (r#"{"kind":"token","catalogue":"shop"}"#, "/catalogue", "there are"),
             (r#"{"kind":"token","unmapped":"lose"}"#, "/unmapped", "drop, keep"),
         ] {
@@ -385,12 +427,12 @@ mod tests {
         let source =
             read(r#"{"kind":"hmac","secret":"canary","header":"x-sig","prefix":"sha256="}"#).unwrap();
         let settings = |token: &str| format!("https://hooks.example.com/in/acme/in/{token}");
-        let out = SourceOut::of(&source, settings, None, Summary::default());
+        let out = SourceOut::of(&source, settings, (None, false), Summary::default());
         let shown = serde_json::to_value(&out).unwrap();
         assert_eq!(shown["url"], "https://hooks.example.com/in/acme/in/***");
         assert_eq!((&shown["secrets"], &shown["header"]), (&1.into(), &"x-sig".into()));
         assert!(!shown.to_string().contains("canary") && shown.get("token").is_none());
-        let out = SourceOut::of(&source, settings, Some("t0ken"), Summary::default());
+        let out = SourceOut::of(&source, settings, (Some("t0ken"), true), Summary::default());
         let shown = serde_json::to_value(&out).unwrap();
         assert_eq!(shown["url"], "https://hooks.example.com/in/acme/in/t0ken");
         assert_eq!(shown["token"], "t0ken");

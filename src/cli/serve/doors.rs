@@ -44,7 +44,15 @@ pub(super) fn listen_outside(
     let listener = match (passed.take_sources(), config.sources.listen) {
         (Some(listener), _) => listener,
         (None, Some(address)) => sources::Door::bind(address).map_err(failed)?,
-        (None, None) => return Ok(None),
+        (None, None) => {
+            if config.sources.public_url.is_some() {
+                tracing::warn!(
+                    "sources.public_url is set, but nothing takes requests of sources: set sources.listen, or start \
+                     postrider-sources.socket"
+                );
+            }
+            return Ok(None);
+        }
     };
     let address = listener.local_addr().map_err(failed)?;
     if !has_tls && !address.ip().is_loopback() {
@@ -52,6 +60,13 @@ pub(super) fn listen_outside(
             %address,
             "sources are posted to without TLS: secrets in addresses can be read on the way; give sources.tls_certificate_file, \
              or listen on loopback behind a proxy that speaks TLS"
+        );
+    }
+    if address.ip().is_unspecified() && config.sources.public_url.is_none() {
+        tracing::warn!(
+            %address,
+            "addresses of sources are shown as nobody can reach them: set sources.public_url to what this listener is called \
+             outside"
         );
     }
     tracing::info!(%address, tls = has_tls, "taking requests of sources");

@@ -105,6 +105,7 @@ pub(super) async fn run(context: &Context, command: SourceCommand) -> Result<()>
                 return output::json(&answer);
             }
             output::note("reset; this is the address from now on, shown this once:");
+            warn_of_silence(&answer);
             url(&answer)
         }
         SourceCommand::Enable { org, source } => {
@@ -122,6 +123,24 @@ pub(super) async fn run(context: &Context, command: SourceCommand) -> Result<()>
             output::note("deleted");
             Ok(())
         }
+    }
+}
+
+/// Says why nothing can come to a source, though all else may be right: no listener, switched off, no secret.
+fn warn_of_silence(source: &Value) {
+    if source.get("listening") == Some(&json!(false)) {
+        output::note(
+            "Nothing can be posted yet: no listener. Set sources.listen (or start postrider-sources.socket) and restart the daemon.",
+        );
+    }
+    if source.get("enabled") == Some(&json!(false)) {
+        output::note("The source is disabled: whoever posts there gets 404 until `postrider source enable`.");
+    }
+    let needs_secret = source.get("kind").is_some_and(|kind| kind != "token");
+    if needs_secret && source.get("secrets") == Some(&json!(0)) {
+        output::note(
+            "The source has no secret yet: everything is refused until it is put again with --secret-file.",
+        );
     }
 }
 
@@ -163,9 +182,21 @@ async fn show(api: &Transport, json_wanted: bool, address: &str) -> Result<()> {
 fn requests(answer: &Value) -> Result<()> {
     let items = answer.get("items").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let row = |request: &Value| {
-        ["/at", "/verdict", "/status", "/event", "/events", "/duration_ms", "/peer", "/detail"]
-            .map(|at| output::cell(request, at))
+        [
+            "/at",
+            "/verdict",
+            "/times",
+            "/status",
+            "/event",
+            "/events",
+            "/deliveries",
+            "/duration_ms",
+            "/peer",
+            "/detail",
+        ]
+        .map(|at| output::cell(request, at))
     };
-    let headings = ["AT", "VERDICT", "STATUS", "EVENT", "EVENTS", "MS", "PEER", "DETAIL"];
+    let headings =
+        ["AT", "VERDICT", "TIMES", "STATUS", "EVENT", "EVENTS", "DELIVERIES", "MS", "PEER", "DETAIL"];
     output::table(headings, items.iter().map(row).collect())
 }

@@ -50,6 +50,9 @@ pub(in crate::cli) struct PutArgs {
     /// themselves.
     #[arg(long, value_name = "NAME")]
     id_header: Option<String>,
+    /// The header that says what happened, for example x-event-type; for kinds token and hmac.
+    #[arg(long, value_name = "NAME")]
+    event_header: Option<String>,
     /// The product whose catalogue says which events requests become: trackingtime, or one of your own.
     #[arg(long, value_name = "PRODUCT")]
     catalogue: Option<String>,
@@ -89,6 +92,7 @@ impl PutArgs {
             ("prefix", text(&self.prefix)),
             ("timestamp_header", text(&self.timestamp_header)),
             ("id_header", text(&self.id_header)),
+            ("event_header", text(&self.event_header)),
             ("catalogue", text(&self.catalogue)),
             ("unmapped", self.unmapped.map(|word| json!(word.code()))),
             ("enabled", self.disabled.then_some(Value::Bool(false))),
@@ -121,6 +125,7 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &PutArgs) -> R
     }
     if status != StatusCode::CREATED {
         output::note("saved; its address stays as it was");
+        super::warn_of_silence(&answer);
         return Ok(());
     }
     let kind = answer.get("kind").and_then(Value::as_str).unwrap_or_default();
@@ -131,6 +136,7 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &PutArgs) -> R
         args.org,
         args.source
     ));
+    super::warn_of_silence(&answer);
     super::url(&answer)
 }
 
@@ -146,12 +152,10 @@ fn place(kind: &str) -> &'static str {
              secret"
         }
         "stripe" => {
-            "Developers > Webhooks > Add endpoint\nStripe then shows its signing secret (whsec_…): put the source again \
-             with it, the URL stays"
+            "Developers > Webhooks > Add endpoint\nStripe then shows its signing secret (whsec_…), which belongs to the source"
         }
         "hipchat" => {
-            "the url of the webhook in the add-on's capabilities descriptor\nits secret is the oauthSecret of the \
-             installation: put the source again with it, the URL stays"
+            "the url of the webhook in the add-on's capabilities descriptor\nits secret is the oauthSecret of the installation"
         }
         "token" => "the sender's webhook settings\nit signs nothing: whoever has the URL can post",
         _ => "the sender's webhook settings, with the same secret",
@@ -187,12 +191,13 @@ mod tests {
         let file = dir.path().join("secret");
         std::fs::write(&file, "s3cret \r\n").unwrap();
         let line = "--kind hmac --header X-Sig --algorithm sha512 --encoding base64 --prefix v1= --timestamp-header X-Time \
-                    --id-header X-Id --catalogue shop --unmapped keep --disabled --description orders";
+                    --id-header X-Id --event-header X-Event --catalogue shop --unmapped keep --disabled --description orders";
         let mut line: Vec<&str> = line.split_whitespace().collect();
         line.extend(["--secret-file", file.to_str().unwrap()]);
         let all = json!({
             "kind": "hmac", "secret": "s3cret ", "header": "X-Sig", "algorithm": "sha512", "encoding": "base64",
-            "prefix": "v1=", "timestamp_header": "X-Time", "id_header": "X-Id", "catalogue": "shop", "unmapped": "keep",
+            "prefix": "v1=", "timestamp_header": "X-Time", "id_header": "X-Id", "event_header": "X-Event",
+            "catalogue": "shop", "unmapped": "keep",
             "enabled": false, "description": "orders",
         });
         assert_eq!(body(&line).unwrap(), all);

@@ -84,6 +84,7 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &TestArgs) -> 
     } else {
         let outcome: Outcome<'_> = serde_json::from_slice(&answer).map_err(unreadable)?;
         output::line(&exchange(&whole, &outcome.events))?;
+        super::warn_of_silence(&api.get(&super::address(&args.org, &args.source)).await?);
     }
     let verdict = whole.get("verdict").and_then(Value::as_str).unwrap_or_default();
     if WELL.contains(&verdict) { Ok(()) } else { Err(Failure::silent(Exit::Failed)) }

@@ -160,10 +160,7 @@ pub fn is_ssl_check(headers: &HeaderMap, body: &[u8]) -> bool {
 
 /// A body of no said type is tried as JSON.
 fn shape(arrived: &Arrived<'_>) -> Result<Shape, Unreadable> {
-    let Some(said) = arrived.header("content-type").map_err(Unreadable::ContentType)? else {
-        return Ok(Shape::Json);
-    };
-    let media_type = said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let Some(media_type) = media_type(arrived)? else { return Ok(Shape::Json) };
     match media_type.as_str() {
         "application/json" | "text/json" => Ok(Shape::Json),
         other if other.starts_with("application/") && other.ends_with("+json") => Ok(Shape::Json),
@@ -172,6 +169,12 @@ fn shape(arrived: &Arrived<'_>) -> Result<Shape, Unreadable> {
             "content-type must be application/json or application/x-www-form-urlencoded".to_owned(),
         )),
     }
+}
+
+/// What the content type says, without parameters and in lower case.
+fn media_type(arrived: &Arrived<'_>) -> Result<Option<String>, Unreadable> {
+    let said = arrived.header("content-type").map_err(Unreadable::ContentType)?;
+    Ok(said.map(|said| said.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()))
 }
 
 fn only_json(arrived: &Arrived<'_>) -> Result<(), Unreadable> {

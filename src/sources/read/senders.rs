@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::form::Form;
 use super::json::{Found, Place, pick};
-use super::{Answer, Reading, Shape, Unreadable, copied, header_id, request, shape, text};
+use super::{Answer, Reading, Shape, Unreadable, copied, header_id, media_type, request, shape, text};
 use crate::model::Source;
 use crate::sources::Arrived;
 
@@ -66,7 +66,12 @@ pub(super) fn github(arrived: &Arrived<'_>) -> Result<Reading, Unreadable> {
 
 /// Senders of no standard.
 pub(super) fn anyone(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadable> {
-    let (event, json) = match shape(arrived)? {
+    // Some who send JSON call it text, as every HTTP library does by itself.
+    let shape = match media_type(arrived)?.as_deref() {
+        Some("text/plain") => Shape::Json,
+        _ => shape(arrived)?,
+    };
+    let (event, json) = match shape {
         Shape::Json => {
             let found = pick(arrived.body, EVENTS)?;
             (found.into_iter().flatten().find_map(Found::text), copied(arrived.body))
@@ -77,6 +82,10 @@ pub(super) fn anyone(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, 
             (event.map(str::to_owned), form.json()?)
         }
     };
+    let said = match source.event_header.as_deref() {
+        Some(name) => arrived.header(name).map_err(Unreadable::Body)?.map(str::to_owned),
+        None => None,
+    };
     let id = source.id_header.as_deref().and_then(|name| header_id(arrived, name));
-    Ok(request(event, id, json))
+    Ok(request(said.or(event), id, json))
 }

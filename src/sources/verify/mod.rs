@@ -23,6 +23,10 @@ pub use secrets::check_secret;
 /// The most signatures of one request that are tried: no sender has more secrets in use at once.
 const SIGNATURES_MAX: usize = 16;
 
+/// What is wrong with a source that was put before its secret was known.
+pub(super) const NO_SECRET: &str =
+    "the source has no secret yet: put it again with the one that its sender shows";
+
 /// Why a request proves nothing. Each says which header, and what would be right; never what was in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotVerified {
@@ -89,6 +93,9 @@ impl NotVerified {
 /// Why the request is not to be believed.
 pub fn verify(source: &Source, arrived: &Arrived<'_>, now: UnixMs) -> Result<(), NotVerified> {
     let secrets = &source.secrets;
+    if secrets.is_empty() && source.kind != SourceKind::Token {
+        return Err(NotVerified::Mismatch(NO_SECRET.to_owned()));
+    }
     match &source.kind {
         SourceKind::Slack => slack::verify(secrets, arrived, now),
         SourceKind::Github => github::verify(secrets, arrived),
