@@ -108,7 +108,7 @@ fn where_nobody_is_every_answer_is_the_same_to_the_byte() {
         let reply = request(&here, method, &right, "");
         assert_eq!(reply.header("allow"), Some("POST"));
         problem(reply, 405, "method-not-allowed");
-        judged(&daemon, "here", "nowhere", 405);
+        judged(&daemon, "here", "malformed", 405);
     }
     here.post(&here.call("d-1", "x")).expect(200);
     judged(&daemon, "here", "accepted", 200);

@@ -97,7 +97,7 @@ fn requests(
         (url("token"), headers([json, ("x-id", &delivery), ("x-more", HEADER)]), event.clone(), 200),
         (format!("{}?q={QUERY}", url("token")), headers([json]), event.clone(), 200),
         (url("token"), headers([json]), event[1..].to_owned(), 400),
-        (url("token"), headers([("content-type", "text/plain")]), event.clone(), 415),
+        (url("token"), headers([("content-type", "text/html")]), event.clone(), 415),
         (url("token"), headers([json]), json!({"text": PAYLOAD.repeat(4000)}).to_string(), 413),
         task(json!({"name": PAYLOAD}), 200),
         task(json!({"nam": PAYLOAD}), 422),
