@@ -140,7 +140,7 @@ fn remark(verdict: Verdict, appended: &[AppendedEvent]) -> String {
     let nobody = !appended.is_empty() && appended.iter().all(|event| event.deliveries == 0);
     match verdict {
         _ if nobody => "no webhook of the org listens to it: nothing is delivered".to_owned(),
-        Verdict::Unmapped => "it means nothing to the rules, and --unmapped keep is not set".to_owned(),
+        Verdict::Unmapped => "the rules make no event of it".to_owned(),
         _ => String::new(),
     }
 }

@@ -12,25 +12,25 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::support::daemon::{enqueue, retry};
+use crate::support::kills::{asked, kill_under_load};
 use crate::support::ledger::{Ledger, Terms};
 use crate::support::receiver::Chooser;
 use crate::support::{Answer, Receiver, Site, http, wait_until};
 
 /// Kills in a short run.
-const KILLS: usize = 6;
+const KILLS: u64 = 6;
 const ORGS: usize = 5;
 const ATTEMPTS: usize = 4;
 
 #[test]
 fn crash_at_any_instant_loses_nothing_and_keeps_order() {
-    let kills = number_of("POSTRIDER_TEST_KILLS").unwrap_or(KILLS as u64);
-    let seed = number_of("POSTRIDER_TEST_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let (kills, seed) = asked(KILLS);
     println!("POSTRIDER_TEST_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let site = Site::with(&Site::new().config().replace("debug", "info"));
     let receiver = Receiver::start();
     let ledger = Arc::new(Ledger::default());
-    let mut daemon = site.start();
+    let daemon = site.start();
     for org in 0..ORGS {
         let mut settings = retry(ATTEMPTS as u32, 5, 2.0, 20);
         settings["timeout"] = json!("1s");
@@ -48,26 +48,7 @@ fn crash_at_any_instant_loses_nothing_and_keeps_order() {
         })
         .collect();
 
-    let mut crashes = 0;
-    for _ in 0..kills {
-        // Under load, however slow the machine is: some events later, and at no particular moment then.
-        let enough = ledger.count() + rng.usize(0..40);
-        wait_until("there is load", || ledger.count() >= enough);
-        std::thread::sleep(Duration::from_micros(rng.u64(0..50_000)));
-        daemon.kill();
-        crashes += 1;
-        // What the dead daemon had sent is read to its end, so that arrivals are in the order in which they were sent.
-        wait_until("its connections are closed", || receiver.open_connections() == 0);
-        if rng.u8(..) < 64 {
-            // Now and then not even a start is completed.
-            let halfway = site.spawn(&mut site.serve_command());
-            std::thread::sleep(Duration::from_millis(rng.u64(1..100)));
-            halfway.kill();
-            crashes += 1;
-            wait_until("its connections are closed", || receiver.open_connections() == 0);
-        }
-        daemon = site.start();
-    }
+    let (daemon, crashes) = kill_under_load((&site, daemon), &receiver, kills, &mut rng, || ledger.count());
     stop.store(true, Ordering::Relaxed);
     for producer in producers {
         producer.join().unwrap();
@@ -87,12 +68,6 @@ fn name(org: usize) -> String {
 
 fn path(org: &str) -> String {
     format!("/{org}")
-}
-
-fn number_of(variable: &str) -> Option<u64> {
-    std::env::var(variable)
-        .ok()
-        .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
 }
 
 /// A receiver that mostly takes what it gets, after a while, and otherwise fails in each way there is.

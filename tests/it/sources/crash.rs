@@ -15,6 +15,7 @@ use standardwebhooks::Webhook;
 
 use crate::support::daemon::retry;
 use crate::support::http::Reply;
+use crate::support::kills::{asked, kill_under_load};
 use crate::support::ledger::{Terms, one_at_a_time, repeats_and_tries};
 use crate::support::receiver::Chooser;
 use crate::support::sources::{self, code, post, put};
@@ -46,13 +47,12 @@ const SENDERS: [(&str, &str, Manner); 4] = [
 
 #[test]
 fn what_was_accepted_arrives_once_and_in_order_whenever_the_daemon_is_killed() {
-    let kills = number_of("POSTRIDER_TEST_KILLS").unwrap_or(KILLS);
-    let seed = number_of("POSTRIDER_TEST_SEED").unwrap_or_else(|| fastrand::u64(..));
+    let (kills, seed) = asked(KILLS);
     println!("POSTRIDER_TEST_SEED={seed}");
     let mut rng = Rng::with_seed(seed);
     let site = site();
     let receiver = Receiver::start();
-    let mut daemon = site.start();
+    let daemon = site.start();
     let urls = set_up(&daemon, &receiver, seed);
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let senders: Vec<_> = (0..SENDERS.len())
@@ -64,26 +64,8 @@ fn what_was_accepted_arrives_once_and_in_order_whenever_the_daemon_is_killed() {
         })
         .collect();
 
-    let mut crashes = 0;
-    for _ in 0..kills {
-        // Under load, however slow the machine is: some requests later, and at no particular moment then.
-        let enough = count.load(Ordering::Relaxed) + rng.usize(1..40);
-        wait_until("there is load", || count.load(Ordering::Relaxed) >= enough);
-        std::thread::sleep(Duration::from_micros(rng.u64(0..50_000)));
-        daemon.kill();
-        crashes += 1;
-        // What the dead daemon had sent is read to its end, so that arrivals are in the order in which they were sent.
-        wait_until("its connections are closed", || receiver.open_connections() == 0);
-        if rng.u8(..) < 64 {
-            // Now and then not even a start is completed.
-            let halfway = site.spawn(&mut site.serve_command());
-            std::thread::sleep(Duration::from_millis(rng.u64(1..100)));
-            halfway.kill();
-            crashes += 1;
-            wait_until("its connections are closed", || receiver.open_connections() == 0);
-        }
-        daemon = site.start();
-    }
+    let (daemon, crashes) =
+        kill_under_load((&site, daemon), &receiver, kills, &mut rng, || count.load(Ordering::Relaxed));
     stop.store(true, Ordering::Relaxed);
     let accepted: Vec<Vec<Post>> = senders.into_iter().map(|sender| sender.join().unwrap()).collect();
     for org in ORGS {
@@ -131,11 +113,6 @@ fn unreliable(seed: u64) -> Chooser {
             _ => Answer::Status(200),
         }
     })
-}
-
-fn number_of(variable: &str) -> Option<u64> {
-    let text = std::env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
 }
 
 /// What a sender posted and was told.

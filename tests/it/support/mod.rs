@@ -4,6 +4,7 @@ pub mod changes;
 pub mod daemon;
 pub mod dns;
 pub mod http;
+pub mod kills;
 pub mod ledger;
 pub mod network;
 pub mod official;
