@@ -175,7 +175,10 @@ fn check_body(kind: &str, status: u16, body: &[u8]) {
         }
         "text/plain; version=0.0.4; charset=utf-8" => {
             let text = std::str::from_utf8(body).expect("text");
-            assert!(text.lines().all(|line| line.starts_with("# ") || line.starts_with("postrider_")), "{shown}");
+            assert!(
+                text.lines().all(|line| line.starts_with("# ") || line.starts_with("postrider_")),
+                "{shown}"
+            );
         }
         other => panic!("{other}: {shown}"),
     }
