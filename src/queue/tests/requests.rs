@@ -108,7 +108,8 @@ fn requests_of_long_ago_are_swept_and_those_that_may_be_repeated_are_not() {
         let since = std::time::Instant::now();
         while kept(&pair).await > 4 {
             assert!(since.elapsed().as_secs() < 60, "today and three days before are left");
-            pair.append(1, 10, 1).await;
+            // An event for nobody: however long it takes, no queue gets full.
+            pair.append(1, 10, 0).await;
         }
         assert_eq!(kept(&pair).await, 4);
         pair.check().await;
