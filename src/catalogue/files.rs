@@ -19,6 +19,8 @@ pub(super) const MAIN_FILE: &str = "catalogue.toml";
 pub(super) const REQUESTS_FILE: &str = "requests.toml";
 /// Larger files are no catalogue's: the directory was named by mistake.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Where the schemas and examples are.
+const FOLDERS: [&str; 2] = ["schemas", "examples"];
 const FILES_MAX: usize = 2000;
 
 /// The files of one product, by their paths below its directory.
@@ -101,6 +103,9 @@ pub fn read_directory(directory: &Path) -> Result<Vec<Files>, Fault> {
         let path = entry.map_err(|error| unreadable(directory, &error))?.path();
         if path.join(MAIN_FILE).is_file() {
             products.push(read_product(&path).map_err(|(path, error)| unreadable(&path, &error))?);
+        } else if path.is_dir() {
+            // One whose main file has another name is no catalogue, and would be left out.
+            refuse_misspelt(&path).map_err(|(path, error)| unreadable(&path, &error))?;
         }
     }
     if products.is_empty() {
@@ -122,17 +127,8 @@ fn read_product(directory: &Path) -> Result<Files, Unreadable> {
     if std::fs::symlink_metadata(&requests).is_ok() {
         read_file(&requests, REQUESTS_FILE.to_owned(), &mut texts)?;
     }
-    for entry in std::fs::read_dir(directory).map_err(|error| (directory.to_owned(), error))? {
-        let path = entry.map_err(|error| (directory.to_owned(), error))?.path();
-        if let Some(meant) = misspelt(&path) {
-            // It would be left out, and nobody would know why its rules do nothing.
-            return Err((
-                path,
-                io::Error::other(format!("is no file of a catalogue: did you mean {meant}?")),
-            ));
-        }
-    }
-    for folder in ["schemas", "examples"] {
+    refuse_misspelt(directory)?;
+    for folder in FOLDERS {
         let below = directory.join(folder);
         let entries = match std::fs::read_dir(&below) {
             Ok(entries) => entries,
@@ -155,12 +151,28 @@ fn read_product(directory: &Path) -> Result<Files, Unreadable> {
     Ok(Files { directory: named.display().to_string(), texts })
 }
 
-/// The file of a catalogue that a file of nearly its name is meant to be.
+/// What has nearly the name of a part would be left out, and nobody would know why it does nothing.
+fn refuse_misspelt(directory: &Path) -> Result<(), Unreadable> {
+    // What cannot be read here is either no part of it, or met when it is read as one.
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if let Some(meant) = misspelt(&path) {
+            let problem = format!("is no part of a catalogue: did you mean {meant}?");
+            return Err((path, io::Error::other(problem)));
+        }
+    }
+    Ok(())
+}
+
+/// The part of a catalogue that something of nearly its name is meant to be.
 fn misspelt(path: &Path) -> Option<&'static str> {
     let name = path.file_name()?.to_str()?;
-    let known = [MAIN_FILE, REQUESTS_FILE];
-    nearest(name, known)
-        .filter(|_| path.extension().is_some_and(|kind| kind == "toml") && !known.contains(&name))
+    let known = match path.extension() {
+        Some(kind) if kind == "toml" => [MAIN_FILE, REQUESTS_FILE],
+        None if path.is_dir() => FOLDERS,
+        _ => return None,
+    };
+    nearest(name, known).filter(|_| !known.contains(&name))
 }
 
 fn read_file(

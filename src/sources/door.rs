@@ -28,22 +28,21 @@ impl Certificate {
     /// # Errors
     /// Which file cannot be used, and why.
     pub fn read(files: Option<&(impl AsRef<Path>, impl AsRef<Path>)>) -> Result<Prepared, String> {
+        const NAMES: [&str; 2] = ["sources.tls_certificate_file", "sources.tls_key_file"];
         let Some((certificate, key)) = files else { return Ok(Prepared(None)) };
         let (certificate, key) = (certificate.as_ref(), key.as_ref());
-        let name =
-            |path: &Path| if path == key { "sources.tls_key_file" } else { "sources.tls_certificate_file" };
-        let text = |path: &Path| {
+        let text = |name: &str, path: &Path| {
             std::fs::read_to_string(path)
-                .map_err(|error| format!("{}: cannot read {}: {error}", name(path), path.display()))
+                .map_err(|error| format!("{name}: cannot read {}: {error}", path.display()))
         };
         let tls = Tls {
             ca: None,
-            certificate: Some(text(certificate)?.into()),
-            key: Some(Secret::new(text(key)?)),
+            certificate: Some(text(NAMES[0], certificate)?.into()),
+            key: Some(Secret::new(text(NAMES[1], key)?)),
         };
         let found = identity(&tls).map_err(|(part, problem)| {
-            let at_fault = if part == "key" { key } else { certificate };
-            format!("{}: {}: {problem}", name(at_fault), at_fault.display())
+            let (name, path) = if part == "key" { (NAMES[1], key) } else { (NAMES[0], certificate) };
+            format!("{name}: {}: {problem}", path.display())
         })?;
         let Some(found) = found else { return Ok(Prepared(None)) };
         let config = ServerConfig::builder_with_provider(Arc::new(provider()))

@@ -274,6 +274,15 @@ fn a_fault_in_a_catalogue_stops_the_start_and_is_named_with_file_and_line() {
     fs::write(&misspelt, "rules = []").unwrap();
     run(&site, &["catalogue", "check"]).exits(78).says("did you mean requests.toml?");
     fs::remove_file(misspelt).unwrap();
+    let folder = product.join("schema");
+    fs::create_dir(&folder).unwrap();
+    run(&site, &["catalogue", "check"]).exits(78).says("did you mean schemas?");
+    fs::remove_dir(folder).unwrap();
+    let beside = product.with_file_name("second");
+    fs::create_dir(&beside).unwrap();
+    fs::write(beside.join("catalog.toml"), "product = 'second'").unwrap();
+    run(&site, &["catalogue", "check"]).exits(78).says("did you mean catalogue.toml?");
+    fs::remove_dir_all(beside).unwrap();
     fs::write(product.join("examples/parcels.parcel.sent@none.json"), "{\n \"id\": 7,\n \"weight\": {}\n}")
         .unwrap();
     let checked = run(&site, &["catalogue", "check"]).exits(78);

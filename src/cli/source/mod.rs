@@ -139,7 +139,7 @@ fn warn_of_silence(source: &Value) {
     let needs_secret = source.get("kind").is_some_and(|kind| kind != "token");
     if needs_secret && source.get("secrets") == Some(&json!(0)) {
         output::note(
-            "The source has no secret yet: everything is refused until it is put again with --secret-file.",
+            "The source has no secret: everything is refused until it is put again with --secret-file.",
         );
     }
 }
@@ -175,7 +175,9 @@ async fn show(api: &Transport, json_wanted: bool, address: &str) -> Result<()> {
     }
     output::pairs(output::leaves(&source))?;
     output::line("")?;
-    requests(&last)
+    requests(&last)?;
+    warn_of_silence(&source);
+    Ok(())
 }
 
 /// Requests as a table: of the answer that lists them.

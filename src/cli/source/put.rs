@@ -136,6 +136,11 @@ pub(super) async fn run(api: &Transport, json_wanted: bool, args: &PutArgs) -> R
         args.org,
         args.source
     ));
+    if answer.get("unmapped") == Some(&json!("keep")) {
+        output::note(&format!(
+            "What the rules make no event of is kept as inbound.{kind}: webhooks get it by --event inbound.{kind}."
+        ));
+    }
     super::warn_of_silence(&answer);
     super::url(&answer)
 }

@@ -120,6 +120,9 @@ fn exchange(answer: &Value, events: &[Fired<'_>]) -> String {
     let number = output::count(events.len() as u64, "event", "events");
     let verdict = cell("/verdict");
     lines.push(match (events.is_empty(), enqueued) {
+        (true, _) if verdict == "unmapped" => {
+            format!("{verdict}: the rules make no event of it; give a body, and --event, of your own to try others")
+        }
         (true, _) => verdict,
         (false, true) => format!("{verdict}: {number} enqueued"),
         (false, false) => format!("{verdict}: {number}, none enqueued; --enqueue does"),

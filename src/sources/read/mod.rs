@@ -93,6 +93,11 @@ pub fn read(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadabl
     if arrived.body.is_empty() {
         return Err(Unreadable::Body("the body is empty: it must say what happened".to_owned()));
     }
+    let encoded = arrived.header("content-encoding").map_err(Unreadable::ContentType)?;
+    if encoded.is_some_and(|encoding| !encoding.trim().eq_ignore_ascii_case("identity")) {
+        let rule = "content-encoding must not be set: a body is taken as it is, not compressed".to_owned();
+        return Err(Unreadable::ContentType(rule));
+    }
     Ok(match reading(source, arrived)? {
         Reading::Request(request) => {
             let known_by = known_by(source, arrived, request.id.as_deref());
@@ -136,7 +141,7 @@ fn reading(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, Unreadable
         SourceKind::Standard => {
             only_json(arrived)?;
             let [event] = pick(arrived.body, [&["type"]])?;
-            Ok(request(text(event), header_id(arrived, "webhook-id"), copied(arrived.body)))
+            Ok(request(text(event), header_id(arrived, "webhook-id")?, copied(arrived.body)))
         }
         SourceKind::Hipchat => {
             only_json(arrived)?;
@@ -190,9 +195,9 @@ fn text(found: Option<Found>) -> Option<String> {
     found.and_then(Found::text)
 }
 
-/// An id from a header, if it is one that can be read.
-fn header_id(arrived: &Arrived<'_>, name: &str) -> Option<String> {
-    arrived.header(name).ok().flatten().map(str::to_owned)
+/// An id from a header. One that means nothing for certain is refused: taken as no id, its request would run twice.
+fn header_id(arrived: &Arrived<'_>, name: &str) -> Result<Option<String>, Unreadable> {
+    Ok(arrived.header(name).map_err(Unreadable::Body)?.map(str::to_owned))
 }
 
 fn copied(body: &[u8]) -> Bytes {
@@ -200,7 +205,11 @@ fn copied(body: &[u8]) -> Bytes {
 }
 
 fn request(event: Option<String>, id: Option<String>, json: Bytes) -> Reading {
-    let names =
-        |text: &String| (1..=NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control);
-    Reading::Request(Request { event: event.filter(names), id: id.filter(names), known_by: None, json })
+    let names = |text: &String| text.len() <= NAME_BYTES_MAX && !text.chars().any(char::is_control);
+    // However long an id is, it tells a repeat.
+    let short =
+        |id: String| if names(&id) { id } else { format!("sha256:{}", mac::hex(&Sha256::digest(id))) };
+    let event = event.filter(|event| !event.is_empty() && names(event));
+    let id = id.filter(|id| !id.is_empty()).map(short);
+    Reading::Request(Request { event, id, known_by: None, json })
 }

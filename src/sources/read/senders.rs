@@ -61,7 +61,7 @@ pub(super) fn github(arrived: &Arrived<'_>) -> Result<Reading, Unreadable> {
             text: r#"{"ok":true}"#.to_owned(),
         }));
     }
-    Ok(request(event, header_id(arrived, "X-GitHub-Delivery"), json))
+    Ok(request(event, header_id(arrived, "X-GitHub-Delivery")?, json))
 }
 
 /// Senders of no standard.
@@ -82,10 +82,10 @@ pub(super) fn anyone(source: &Source, arrived: &Arrived<'_>) -> Result<Reading, 
             (event.map(str::to_owned), form.json()?)
         }
     };
-    let said = match source.event_header.as_deref() {
-        Some(name) => arrived.header(name).map_err(Unreadable::Body)?.map(str::to_owned),
-        None => None,
+    let of = |name: &Option<Box<str>>| match name.as_deref() {
+        Some(name) => Ok(arrived.header(name).map_err(Unreadable::Body)?.map(str::to_owned)),
+        None => Ok(None),
     };
-    let id = source.id_header.as_deref().and_then(|name| header_id(arrived, name));
+    let (said, id) = (of(&source.event_header)?, of(&source.id_header)?);
     Ok(request(said.or(event), id, json))
 }

@@ -24,8 +24,7 @@ pub use secrets::check_secret;
 const SIGNATURES_MAX: usize = 16;
 
 /// What is wrong with a source that was put before its secret was known.
-pub(super) const NO_SECRET: &str =
-    "the source has no secret yet: put it again with the one that its sender shows";
+pub(super) const NO_SECRET: &str = "the source has no secret: put it again with the one that its sender shows (source put: --secret-file FILE)";
 
 /// Why a request proves nothing. Each says which header, and what would be right; never what was in it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

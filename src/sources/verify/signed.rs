@@ -44,5 +44,5 @@ fn right(proof: &HmacProof) -> String {
         Encoding::Hex => format!("{} hexadecimal digits", bytes * 2),
         Encoding::Base64 => format!("the base64 of {bytes} bytes"),
     };
-    if proof.prefix.is_empty() { code } else { format!("{} and {code}", proof.prefix) }
+    if proof.prefix.is_empty() { code } else { format!("\"{}\" and {code}", proof.prefix) }
 }

@@ -1,9 +1,8 @@
 //! Sources: checked on the way in, shown without token and secrets on the way out. PURE.
 
-use std::collections::BTreeMap;
+mod shown;
 
 use http::HeaderName;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::Members;
@@ -11,18 +10,21 @@ use super::webhook::description;
 use crate::catalogue::Catalogue;
 use crate::config::nearest::nearest;
 use crate::model::{
-    Algorithm, Encoding, EventId, HmacProof, SOURCE_SECRETS_MAX, Secret, Source, SourceId, SourceKind,
-    TokenHash, UnixMs, Unmapped,
+    Algorithm, Encoding, HmacProof, SOURCE_SECRETS_MAX, Secret, Source, SourceId, SourceKind, TokenHash,
+    UnixMs, Unmapped,
 };
 use crate::serving::problem::Problem;
-use crate::sources::Settings;
-use crate::sources::traffic::{Seen, Summary};
 use crate::sources::verify::check_secret;
 
-/// What stands in an address for the token that is not shown.
-const MASK: &str = "***";
+pub(in crate::api) use shown::{SeenOut, SourceOut, address};
+
 /// The longest prefix of a signature, in bytes.
 const PREFIX_MAX: usize = 64;
+/// Headers that frame or describe a request and prove or name none.
+const OF_HTTP: [&str; 6] =
+    ["connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding"];
+/// Headers that hold secrets.
+const OF_SECRETS: [&str; 3] = ["authorization", "cookie", "proxy-authorization"];
 /// What only a source of kind hmac says.
 const OF_HMAC: [&str; 5] = ["header", "algorithm", "encoding", "prefix", "timestamp_header"];
 
@@ -55,7 +57,7 @@ pub(in crate::api) fn read_source(
     let kind = kind(&members)?;
     let product = product(&members, catalogue)?;
     let usual = if product.is_some() { Unmapped::Drop } else { Unmapped::Keep };
-    Ok(Source {
+    let source = Source {
         secrets: secrets(&members, &kind)?,
         id_header: own_header(&members, &kind, "id_header", "names a request")?,
         event_header: own_header(&members, &kind, "event_header", "says what happened")?,
@@ -64,7 +66,9 @@ pub(in crate::api) fn read_source(
         enabled: members.value("enabled", "true or false")?.unwrap_or(true),
         description: description(&members)?,
         ..Source::new(id, kind, token, now)
-    })
+    };
+    check_distinct(&members, &source)?;
+    Ok(source)
 }
 
 fn kind(members: &Members<'_>) -> Result<SourceKind, Problem> {
@@ -107,11 +111,6 @@ fn hmac(members: &Members<'_>) -> Result<HmacProof, Problem> {
     }
     let header = header.ok_or_else(|| members.missing("header", "the header that has the signature"))?;
     let timestamp_header = self::header(members, "timestamp_header")?;
-    if timestamp_header.as_deref() == Some(&*header) {
-        return Err(
-            members.invalid("timestamp_header", "must be another header than the one of the signature")
-        );
-    }
     Ok(HmacProof {
         header,
         algorithm: members.ruled("algorithm")?.unwrap_or(Algorithm::Sha256),
@@ -124,6 +123,9 @@ fn hmac(members: &Members<'_>) -> Result<HmacProof, Problem> {
 fn header(members: &Members<'_>, name: &str) -> Result<Option<Box<str>>, Problem> {
     let Some(text) = members.text(name)? else { return Ok(None) };
     match HeaderName::from_bytes(text.as_bytes()) {
+        Ok(header) if OF_HTTP.contains(&header.as_str()) => {
+            Err(members.invalid(name, "must be a header of the sender's own: this one is HTTP's"))
+        }
         Ok(header) => Ok(Some(header.as_str().into())),
         Err(_) => Err(members.invalid(name, "must be a header's name: letters, digits and !#$%&'*+-.^_`|~")),
     }
@@ -141,7 +143,32 @@ fn own_header(
         let rule = format!("is for kinds \"token\" and \"hmac\": how {} {does} is known", kind.code());
         return Err(members.invalid(name, rule));
     }
+    if given.as_deref().is_some_and(|header| OF_SECRETS.contains(&header)) {
+        return Err(members.invalid(name, "must be a header without secrets: what it says is shown"));
+    }
     Ok(given)
+}
+
+/// Each header has one meaning.
+fn check_distinct(members: &Members<'_>, source: &Source) -> Result<(), Problem> {
+    let (signature, time) = match &source.kind {
+        SourceKind::Hmac(proof) => (Some(&proof.header), proof.timestamp_header.as_ref()),
+        _ => (None, None),
+    };
+    let mut before = Vec::new();
+    for (name, header) in [
+        ("header", signature),
+        ("timestamp_header", time),
+        ("id_header", source.id_header.as_ref()),
+        ("event_header", source.event_header.as_ref()),
+    ] {
+        let Some(header) = header else { continue };
+        if let Some((other, _)) = before.iter().find(|(_, known)| *known == header) {
+            return Err(members.invalid(name, format_args!("must be another header than {other}")));
+        }
+        before.push((name, header));
+    }
+    Ok(())
 }
 
 /// `secret`, or `secrets` with the newest first.
@@ -204,157 +231,11 @@ fn product(members: &Members<'_>, catalogue: &Catalogue) -> Result<Option<Box<st
     Err(members.invalid("catalogue", rule))
 }
 
-/// A source as shown.
-#[derive(Serialize)]
-pub(in crate::api) struct SourceOut<'a> {
-    id: &'a SourceId,
-    kind: &'static str,
-    /// Whole only for whoever has just made its token.
-    url: String,
-    /// Whether anything can be posted there: the daemon has a listener for it.
-    listening: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token: Option<&'a str>,
-    /// How many there are.
-    secrets: usize,
-    #[serde(flatten)]
-    hmac: Option<HmacOut<'a>>,
-    id_header: Option<&'a str>,
-    event_header: Option<&'a str>,
-    catalogue: Option<&'a str>,
-    unmapped: &'static str,
-    enabled: bool,
-    description: &'a str,
-    token_at: UnixMs,
-    created_at: UnixMs,
-    updated_at: UnixMs,
-    last: Option<LastOut>,
-    /// Requests by verdict, since the start.
-    counts: BTreeMap<&'static str, u64>,
-}
-
-#[derive(Serialize)]
-struct HmacOut<'a> {
-    header: &'a str,
-    algorithm: &'static str,
-    encoding: &'static str,
-    prefix: &'a str,
-    timestamp_header: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct LastOut {
-    at: UnixMs,
-    verdict: &'static str,
-    status: u16,
-}
-
-impl<'a> SourceOut<'a> {
-    /// Shows a source; `address` is its address with the token's place left to whoever asks. The token only if it was just
-    /// made.
-    pub(in crate::api) fn of(
-        source: &'a Source,
-        address: impl Fn(&str) -> String,
-        (token, listening): (Option<&'a str>, bool),
-        traffic: Summary,
-    ) -> SourceOut<'a> {
-        let last = traffic.recent.first().map(|seen| LastOut {
-            at: seen.at,
-            verdict: seen.verdict.code(),
-            status: seen.status,
-        });
-        SourceOut {
-            id: &source.id,
-            kind: source.kind.code(),
-            url: address(token.unwrap_or(MASK)),
-            token,
-            listening,
-            secrets: source.secrets.len(),
-            hmac: hmac_out(&source.kind),
-            id_header: source.id_header.as_deref(),
-            event_header: source.event_header.as_deref(),
-            catalogue: source.catalogue.as_deref(),
-            unmapped: source.unmapped.code(),
-            enabled: source.enabled,
-            description: &source.description,
-            token_at: source.token_at,
-            created_at: source.created_at,
-            updated_at: source.updated_at,
-            last,
-            counts: traffic.counts,
-        }
-    }
-
-    pub(in crate::api) fn id(&self) -> &SourceId {
-        self.id
-    }
-}
-
-fn hmac_out(kind: &SourceKind) -> Option<HmacOut<'_>> {
-    let SourceKind::Hmac(proof) = kind else { return None };
-    Some(HmacOut {
-        header: &proof.header,
-        algorithm: proof.algorithm.code(),
-        encoding: proof.encoding.code(),
-        prefix: &proof.prefix,
-        timestamp_header: proof.timestamp_header.as_deref(),
-    })
-}
-
-/// The address of a source as settings know it; without settings, its path.
-pub(in crate::api) fn address(
-    settings: Option<&Settings>,
-    org: &crate::model::OrgId,
-    source: &SourceId,
-    token: &str,
-) -> String {
-    settings
-        .map_or_else(|| format!("/in/{org}/{source}/{token}"), |settings| settings.url(org, source, token))
-}
-
-/// A request as shown afterwards.
-#[derive(Serialize)]
-pub(in crate::api) struct SeenOut {
-    at: UnixMs,
-    verdict: &'static str,
-    status: u16,
-    event: Option<String>,
-    delivery_id: Option<String>,
-    /// The first of them.
-    event_ids: Vec<EventId>,
-    events: usize,
-    deliveries: u64,
-    times: u64,
-    duration_ms: u64,
-    peer: Option<String>,
-    bytes: usize,
-    detail: String,
-}
-
-impl From<Seen> for SeenOut {
-    fn from(seen: Seen) -> SeenOut {
-        SeenOut {
-            at: seen.at,
-            verdict: seen.verdict.code(),
-            status: seen.status,
-            event: seen.event,
-            delivery_id: seen.delivery_id,
-            event_ids: seen.event_ids,
-            events: seen.events,
-            deliveries: seen.deliveries,
-            times: seen.times,
-            duration_ms: u64::try_from(seen.duration.as_millis()).unwrap_or(u64::MAX),
-            peer: seen.peer.map(|peer| peer.to_string()),
-            bytes: seen.bytes,
-            detail: seen.detail,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::serving::problem::Kind;
+    use crate::sources::traffic::Summary;
 
     fn read(body: &str) -> Result<Source, Problem> {
         let catalogue = Catalogue::shipped();
@@ -412,6 +293,10 @@ mod tests {
                 "/event_header",
                 "github says what happened",
             ),
+            (r#"{"kind":"hmac","secret":"s","header":"x","event_header":"x"}"#, "/event_header", "another"),
+            (r#"{"kind":"token","id_header":"x","event_header":"X"}"#, "/event_header", "than id_header"),
+            (r#"{"kind":"hmac","secret":"s","header":"Content-Type"}"#, "/header", "sender's own"),
+            (r#"{"kind":"token","event_header":"Cookie"}"#, "/event_header", "without secrets"),
             (r#"{"kind":"token","catalogue":"shop"}"#, "/catalogue", "there are"),
             (r#"{"kind":"token","unmapped":"lose"}"#, "/unmapped", "drop, keep"),
         ] {
