@@ -3,12 +3,17 @@
 
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header;
 
 use super::App;
+use crate::clock;
+use crate::measure::Reading;
+use crate::queue;
+use crate::scheduler::{Scheduler, Snapshot};
 
 /// The text format that Prometheus reads (`prometheus.io`, "Exposition formats").
 const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -34,6 +39,30 @@ impl Text {
         }
     }
 
+    /// A counter with its samples.
+    fn counter<const LABELS: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = ([(&'static str, &'static str); LABELS], u64)>,
+    ) {
+        self.metric(name, "counter", help);
+        for (labels, count) in samples {
+            self.sample(name, &labels, count);
+        }
+    }
+
+    /// A histogram; `shown` is a value in the unit of its name.
+    fn histogram(&mut self, name: &str, help: &str, reading: &Reading, shown: fn(u64) -> String) {
+        self.metric(name, "histogram", help);
+        let buckets = reading.up_to.iter().map(|(bound, count)| (shown(*bound), *count));
+        for (bound, count) in buckets.chain([("+Inf".to_owned(), reading.count)]) {
+            self.sample(&format!("{name}_bucket"), &[("le", &bound)], count);
+        }
+        self.sample(&format!("{name}_sum"), &[], shown(reading.sum));
+        self.sample(&format!("{name}_count"), &[], reading.count);
+    }
+
     fn line(&mut self, line: impl Display) {
         // Writing to a String cannot fail.
         let _infallible = writeln!(self.0, "{line}");
@@ -45,26 +74,75 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let queue = app.queue.clone();
     // Sizes on disk are asked of the file system.
     let usage = tokio::task::spawn_blocking(move || queue.usage()).await.unwrap_or_default();
-    let in_flight = app.scheduler.as_ref().map_or(0, |scheduler| scheduler.snapshot().in_flight);
     let mut text = Text::default();
     text.metric("build_info", "gauge", "The version that runs.");
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     for (name, help, value) in [
         ("queue_depth", "Deliveries that wait, in all queues.", usage.deliveries),
         ("dead_letters", "Dead letters that are kept.", usage.dead_letters),
-        ("in_flight", "Attempts under way.", in_flight),
         ("store_bytes", "What the store takes on disk.", usage.allocated_bytes),
     ] {
         text.metric(name, "gauge", help);
         text.sample(name, &[], value);
     }
-    let name = "source_requests_total";
-    text.metric(name, "counter", "Requests to sources, by kind of source and verdict.");
-    let totals = app.gate.as_ref().map(|gate| gate.traffic.totals()).unwrap_or_default();
-    for ((kind, verdict), count) in totals {
-        text.sample(name, &[("kind", kind), ("verdict", verdict)], count);
+    of_queue(&mut text, app.queue.figures());
+    if let Some(scheduler) = &app.scheduler {
+        of_scheduler(&mut text, scheduler);
     }
+    let totals = app.gate.as_ref().map(|gate| gate.traffic.totals()).unwrap_or_default();
+    let requests =
+        totals.into_iter().map(|((kind, verdict), count)| ([("kind", kind), ("verdict", verdict)], count));
+    text.counter("source_requests_total", "Requests to sources, by kind of source and verdict.", requests);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text.0).into_response()
+}
+
+/// Microseconds as seconds.
+fn seconds(micros: u64) -> String {
+    Duration::from_micros(micros).as_secs_f64().to_string()
+}
+
+/// What became durable since the start.
+fn of_queue(text: &mut Text, figures: &queue::Figures) {
+    let accepted = [([], figures.events_accepted())];
+    text.counter("events_accepted_total", "Events that were accepted; repeats are not counted.", accepted);
+    let deliveries = figures.deliveries().map(|(outcome, count)| ([("outcome", outcome)], count));
+    text.counter("deliveries_total", "Deliveries that left their queue, by outcome.", deliveries);
+    for (name, help, times) in [
+        (
+            "enqueue_duration_seconds",
+            "From handing events to the store until they are durable.",
+            &figures.enqueue,
+        ),
+        ("commit_duration_seconds", "Flushing a batch of changes to disk.", &figures.commit),
+    ] {
+        text.histogram(name, help, &times.read(), seconds);
+    }
+    text.histogram("commit_batch_size", "Changes in a batch.", &figures.batch.read(), |changes| {
+        changes.to_string()
+    });
+}
+
+/// Attempts since the start, and where the orgs stand.
+fn of_scheduler(text: &mut Text, scheduler: &Scheduler) {
+    let attempts = scheduler.figures().attempts().map(|(class, count)| ([("class", class)], count));
+    let help = "Attempts by class: the status by its hundreds, or why there was none.";
+    text.counter("attempts_total", help, attempts);
+    let help = "How long attempts took.";
+    text.histogram("attempt_duration_seconds", help, &scheduler.figures().duration.read(), seconds);
+    let Snapshot { in_flight, ready, delayed, held, oldest_due } = scheduler.snapshot();
+    text.metric("in_flight", "gauge", "Attempts under way.");
+    text.sample("in_flight", &[], in_flight);
+    text.metric("orgs", "gauge", "Orgs with something in their queue, by the state of its head.");
+    for (state, count) in [("in-flight", in_flight), ("ready", ready), ("delayed", delayed), ("held", held)] {
+        text.sample("orgs", &[("state", state)], count);
+    }
+    let age = oldest_due.map_or(0.0, |due| clock::now().since(due).as_secs_f64());
+    text.metric(
+        "oldest_due_age_seconds",
+        "gauge",
+        "How long the oldest head that is due has waited for a slot.",
+    );
+    text.sample("oldest_due_age_seconds", &[], age);
 }
 
 #[cfg(test)]
@@ -81,6 +159,25 @@ mod tests {
             text.0,
             "# HELP postrider_a_total Things.\n# TYPE postrider_a_total counter\n\
              postrider_a_total{kind=\"slack\",verdict=\"accepted\"} 7\npostrider_b 1\n"
+        );
+    }
+
+    #[test]
+    fn a_histogram_counts_up_and_ends_with_all() {
+        let mut text = Text::default();
+        let reading = Reading { up_to: vec![(100, 1), (2_500_000, 3)], count: 4, sum: 31_000_000 };
+        text.histogram("a_seconds", "Times.", &reading, seconds);
+        let samples: Vec<_> = text.0.lines().skip(1).collect();
+        assert_eq!(
+            samples,
+            [
+                "# TYPE postrider_a_seconds histogram",
+                "postrider_a_seconds_bucket{le=\"0.0001\"} 1",
+                "postrider_a_seconds_bucket{le=\"2.5\"} 3",
+                "postrider_a_seconds_bucket{le=\"+Inf\"} 4",
+                "postrider_a_seconds_sum 31",
+                "postrider_a_seconds_count 4",
+            ]
         );
     }
 }

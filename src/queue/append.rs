@@ -10,7 +10,7 @@ use super::record::{Body, DeliveryRecord, SeenRecord};
 use super::seal::Sealer;
 use super::store::{INLINE_BYTES_MAX, Store, Trouble};
 use super::writer::{Applied, Writer};
-use super::{Append, Appended, Org, Refused};
+use super::{Append, Appended, Org, Queue, Refused};
 use crate::model::{Event, Head, OrgNumber, Sequence, UnixMs};
 
 /// How long a given event id is remembered.
@@ -26,6 +26,20 @@ pub(super) struct Prepared {
 /// The day under which a seen id is filed. A day is as long as an id is remembered, so that two of them hold it.
 pub(super) fn day_of(at: UnixMs) -> u32 {
     u32::try_from(at.0.div_euclid(SEEN_FOR_MS)).unwrap_or(0)
+}
+
+impl Queue {
+    /// An append with its hashes.
+    pub(super) fn prepare(&self, append: Append) -> Prepared {
+        let event = &append.event;
+        let seen = event.id_given.then(|| {
+            let sealer = self.sealer();
+            let event_type = event.event_type.as_str();
+            let content = content_hash(sealer, event_type, &event.payload, &event.attributes);
+            (sealer.hash([event.id.as_str().as_bytes()]), content)
+        });
+        Prepared { append, seen }
+    }
 }
 
 /// Appends one event.
@@ -62,6 +76,7 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
     };
     let names: Vec<_> = webhooks.iter().map(|webhook| webhook.as_str().to_owned()).collect();
     put_deliveries(writer, number, first, record, &names, &event.payload)?;
+    writer.tally.events_accepted += 1;
     if let Some((id, content)) = seen {
         let record = seen_record(accepted_at, content, (deliveries > 0).then_some(first), count);
         writer.store.queue_for_writing(number)?.put(&key::seen(number, day, &id), &record)?;

@@ -6,6 +6,7 @@
 //! are hashed with a word before them, so that a change and an event may have the same id.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::append::{day_of, find_seen, put_deliveries, room};
 use super::key::{self, KeyHash};
@@ -92,7 +93,10 @@ impl Queue {
     pub async fn append_change(&self, change: AppendChange) -> Result<AppendedChange, Refused> {
         let bytes = |event: &Append| event.event.payload.len() * event.webhooks.len().max(1);
         let bytes = change.events.iter().map(bytes).sum();
-        self.commit(bytes, move |writer| append_change(writer, change)).await
+        let began = Instant::now();
+        let appended = self.commit(bytes, move |writer| append_change(writer, change)).await;
+        self.enqueued(began, &appended);
+        appended
     }
 }
 
@@ -184,6 +188,7 @@ pub(super) fn append_all<R: Record>(
     }
     for Planned { first, record, webhooks, payload, .. } in planned {
         put_deliveries(writer, number, first, record, &webhooks, &payload)?;
+        writer.tally.events_accepted += 1;
     }
     if let Some((place, record)) = place.zip(record) {
         writer.store.queue_for_writing(number)?.put(&place, &record)?;

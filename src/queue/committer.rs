@@ -144,6 +144,9 @@ impl Committer {
             let committed = self.apply_batch(first, &mut answers).and_then(|batch| {
                 if batch.changed {
                     self.writer.commit()?;
+                    if !answers.is_empty() {
+                        self.writer.figures.batch.note(answers.len() as u64);
+                    }
                 }
                 Ok(batch.stop)
             });

@@ -36,6 +36,7 @@ mod change;
 mod committer;
 mod directory;
 mod durable;
+mod figures;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heads;
@@ -65,6 +66,7 @@ use std::sync::Arc;
 pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
+pub use figures::Figures;
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
 pub use verbs::Queue;
 

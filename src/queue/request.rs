@@ -5,6 +5,7 @@
 //! remembered is written as for changes; the hash is of the source and the id.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::append::day_of;
 use super::change::{AppendedEvent, append_all};
@@ -101,7 +102,10 @@ impl Queue {
     pub async fn append_request(&self, request: AppendRequest) -> Result<AppendedRequest, Refused> {
         let bytes = |event: &Append| event.event.payload.len() * event.webhooks.len().max(1);
         let bytes = request.events.iter().map(bytes).sum();
-        self.commit(bytes, move |writer| append_request(writer, request)).await
+        let began = Instant::now();
+        let appended = self.commit(bytes, move |writer| append_request(writer, request)).await;
+        self.enqueued(began, &appended);
+        appended
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn done(writer: &mut Writer, claim: Claim, size: u64) -> Applied<Sett
         None
     };
     writer.remove_head(claim.org, claim.sequence, size, body.as_ref())?;
+    writer.tally.delivered += 1;
     Ok(Ok(Settled::Applied))
 }
 
@@ -124,6 +125,7 @@ pub(super) fn bury(
     store.dead.mark(&key::by_time(death.at, id))?;
     writer.remove_head(claim.org, claim.sequence, size, Some(&body))?;
     writer.queue_mut(claim.org)?.dead_letters += 1;
+    writer.tally.dead += 1;
     Ok(Ok(Settled::Applied))
 }
 

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::append::{self, Prepared};
+use super::append;
 use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
 use super::read::{self, Loaded, Window};
 use super::seal::Sealer;
@@ -14,8 +15,9 @@ use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
-    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Org, Pause,
-    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery, settings,
+    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Figures, Notice, OpenError, Org,
+    Pause, QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery,
+    settings,
 };
 use crate::clock;
 use crate::model::{
@@ -225,6 +227,7 @@ impl Queue {
         let bytes =
             events.iter().map(|append| append.event.payload.len() * append.webhooks.len().max(1)).sum();
         let prepared: Vec<_> = events.into_iter().map(|append| self.prepare(append)).collect();
+        let began = Instant::now();
         let result = self
             .commit(bytes, move |writer| {
                 let results =
@@ -232,18 +235,14 @@ impl Queue {
                 Ok(Ok(results.collect::<Result<Vec<_>, Trouble>>()?))
             })
             .await;
+        self.enqueued(began, &result);
         result.unwrap_or_else(|refused| vec![Err(refused); count])
     }
 
-    fn prepare(&self, append: Append) -> Prepared {
-        let event = &append.event;
-        let seen = event.id_given.then(|| {
-            let sealer = &self.shared.store.sealer;
-            let event_type = event.event_type.as_str();
-            let content = append::content_hash(sealer, event_type, &event.payload, &event.attributes);
-            (sealer.hash([event.id.as_str().as_bytes()]), content)
-        });
-        Prepared { append, seen }
+    /// What was done since the store was opened.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.shared.shown.figures
     }
 
     /// Reads the claimed head with its payload; `None` if it is no longer the head. A record that cannot be read is

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, watch};
 
 use super::directory::{Directory, Org};
+use super::figures::{Figures, Tally};
 use super::heads::Heads;
 use super::key::{self, InQueue};
 use super::ledger::{OrgQueue, Published};
@@ -59,6 +60,9 @@ pub(super) struct Writer {
     state_changed: HashSet<OrgNumber>,
     space: Space,
     quarantines: u32,
+    /// What this batch does.
+    pub(super) tally: Tally,
+    pub(super) figures: Arc<Figures>,
 }
 
 struct Space {
@@ -82,6 +86,7 @@ pub(super) struct Shown {
     pub(super) directory: Arc<Directory>,
     pub(super) published: Arc<Published>,
     pub(super) heads: Arc<Heads>,
+    pub(super) figures: Arc<Figures>,
 }
 
 impl Writer {
@@ -108,6 +113,8 @@ impl Writer {
             state_changed: HashSet::new(),
             space: Space { full: false, read_at: None, appended_bytes: 0 },
             quarantines: 0,
+            tally: Tally::default(),
+            figures: shown.figures,
         }
     }
 
@@ -240,7 +247,11 @@ impl Writer {
             self.write_state(org)?;
         }
         self.last_commit += 1;
-        self.store.commit(self.last_commit)
+        let began = Instant::now();
+        self.store.commit(self.last_commit)?;
+        self.figures.commit.note_time(began.elapsed());
+        self.figures.add(&std::mem::take(&mut self.tally));
+        Ok(())
     }
 
     /// Shows the committed batch to readers and the scheduler, before anybody is answered.

@@ -14,6 +14,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff;
 use super::budget::Budget;
+use super::figures::Figures;
 use super::plan::{End, Start};
 use crate::catalogue::Current;
 use crate::clock;
@@ -36,6 +37,7 @@ pub(super) struct Context {
     pub catalogue: Current,
     /// Where the plan's time starts.
     pub epoch: Instant,
+    pub figures: Arc<Figures>,
 }
 
 /// Who makes the attempt.
@@ -183,6 +185,7 @@ impl Context {
             let attempt = panicked(start.attempt, at, duration_ms);
             Made { attempt, retry_after: None, headers: http::HeaderMap::new() }
         });
+        self.figures.note(&made.attempt);
         let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1), fastrand::f64());
         let outcome = judge(&made, &webhook, ended_at, wait);
         let gone = webhook.disable_on_gone && made.attempt.status == Some(GONE);

@@ -24,6 +24,7 @@
 mod attempt;
 mod backoff;
 mod budget;
+mod figures;
 mod plan;
 mod run;
 #[cfg(test)]
@@ -45,6 +46,7 @@ use crate::model::{OrgNumber, Sequence, UnixMs};
 use crate::queue::{Notice, Queue};
 use attempt::{Context, Sender};
 use budget::Budget;
+pub use figures::Figures;
 use plan::Plan;
 use run::{Drain, Loop};
 
@@ -98,6 +100,7 @@ struct Shared {
     progress: AtomicU64,
     /// Where the plan's time starts.
     epoch: Instant,
+    figures: Arc<Figures>,
 }
 
 impl Shared {
@@ -125,10 +128,12 @@ impl Scheduler {
     ) -> Scheduler {
         let epoch = Instant::now();
         let plan = Mutex::new(Plan::new(settings.max_in_flight));
-        let shared = Arc::new(Shared { plan, progress: AtomicU64::new(0), epoch });
+        let figures = Arc::new(Figures::default());
+        let shared = Arc::new(Shared { plan, progress: AtomicU64::new(0), epoch, figures: figures.clone() });
         let budget = Budget::new(settings.max_payload_bytes);
         let (commands, received) = mpsc::unbounded_channel();
-        let context = Arc::new(Context { queue, sender, budget, catalogue: settings.catalogue, epoch });
+        let catalogue = settings.catalogue;
+        let context = Arc::new(Context { queue, sender, budget, catalogue, epoch, figures });
         let for_trials = Arc::downgrade(&context);
         let run = Loop {
             shared: shared.clone(),
@@ -165,6 +170,12 @@ impl Scheduler {
             held: counts.held,
             oldest_due: counts.oldest_due.map(|due| run::wall_time(due, now, clock::now())),
         }
+    }
+
+    /// The attempts since the start.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.shared.figures
     }
 
     /// A number that grows at least once a second while the loop is alive.

@@ -94,6 +94,8 @@ mod timetime;
 mod timekit;
 // What a new user sees first.
 mod demo;
+// What Prometheus reads.
+mod metrics;
 // The receiver that comes along, as a process of its own.
 mod sink;
 // What the README shows.
