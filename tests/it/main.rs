@@ -60,6 +60,8 @@ mod templates;
 mod changes;
 // P1 to P4 and P6 at once, under kill -9.
 mod crash;
+// Many events, failures, restarts and clock steps: nothing grows.
+mod soak;
 // Broken and hostile producers on the sockets.
 mod hostile_producers;
 // Broken and hostile receivers.

@@ -13,7 +13,8 @@ pub fn asked(usual: u64) -> (u64, u64) {
     (kills, seed)
 }
 
-fn number_of(variable: &str) -> Option<u64> {
+/// What an environment variable says, if it is set; it must be a number then.
+pub fn number_of(variable: &str) -> Option<u64> {
     std::env::var(variable)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is not a number")))
