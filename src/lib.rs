@@ -47,13 +47,15 @@
 //! # Across all rooms
 //!
 //! Wall-clock time is read in [`clock`] alone and is what is stored; waiting uses tokio's monotonic clock. What is measured for
-//! `/metrics` is counted where it happens, by means of [`measure`]. Decisions take
+//! `/metrics` is counted where it happens, by means of [`measure`], and what whoever listens hears is told where it happens, by means of
+//! [`tail`]: both lie below all other rooms. Decisions take
 //! the time as a value. Errors say what to do next; secrets and payloads are in no log, error or `Debug`. Shutdown goes
 //! from the outside in: sockets, requests, attempts, store. `tests/it/tidy.rs` checks the rules that can be checked.
 
 pub mod model;
 pub mod clock;
 pub mod measure;
+pub mod tail;
 pub mod config;
 pub mod serving;
 pub mod api;

@@ -212,6 +212,12 @@ fn filter(
     })
 }
 
+/// The names of the type that a parameter `type` says.
+pub(super) fn types_of(name: &str, catalogue: &Catalogue) -> Result<Vec<String>, Problem> {
+    let event_type = name.parse().map_err(|rule| Problem::invalid("/type", format!("type: {rule}")))?;
+    Ok(all_names(catalogue, event_type))
+}
+
 /// A type by the names that an event may have come with: its own and the product's.
 fn all_names(catalogue: &Catalogue, event_type: EventType) -> Vec<String> {
     match catalogue.find(&event_type) {

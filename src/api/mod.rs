@@ -13,6 +13,7 @@
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
+//! | `GET /v1/tail` | `tail` |
 //! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
@@ -37,6 +38,7 @@ mod settings;
 mod sources;
 mod status;
 mod stream;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod trials;
@@ -262,6 +264,7 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard), None),
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
         ("/v1/status", get(status::show), None),
+        ("/v1/tail", get(tail::show), None),
         ("/v1/reload", post(status::reload), None),
         ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),

@@ -20,11 +20,13 @@ mod ndjson;
 mod org;
 mod output;
 mod paging;
+mod printer;
 mod queue;
 mod serve;
 mod session;
 mod source;
 mod status;
+mod tail;
 mod webhook;
 mod why;
 
@@ -113,6 +115,8 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
+    /// What happens, as it happens: accepted, attempts, delivered, dead and more, one line each.
+    Tail(tail::TailArgs),
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
@@ -193,6 +197,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::Status => status::run(context).await,
+        Command::Tail(args) => tail::run(context, args).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,
     }

@@ -122,7 +122,7 @@ pub(super) fn cut_off(error: &dyn std::error::Error) -> Failure {
 }
 
 /// A problem answer as a failure.
-fn refused(status: StatusCode, body: &[u8]) -> Failure {
+pub(super) fn refused(status: StatusCode, body: &[u8]) -> Failure {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
     refusal(status.as_u16(), &problem)
 }

@@ -11,7 +11,8 @@ use super::seal::Sealer;
 use super::store::{INLINE_BYTES_MAX, Store, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Append, Appended, Org, Queue, Refused};
-use crate::model::{Event, Head, OrgNumber, Sequence, UnixMs};
+use crate::model::{Event, EventId, EventType, Head, OrgNumber, Sequence, UnixMs};
+use crate::tail::{Fact, Happened};
 
 /// How long a given event id is remembered.
 pub(super) const SEEN_FOR_MS: i64 = 24 * 60 * 60 * 1000;
@@ -77,6 +78,15 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
     let names: Vec<_> = webhooks.iter().map(|webhook| webhook.as_str().to_owned()).collect();
     put_deliveries(writer, number, first, record, &names, &event.payload)?;
     writer.tally.events_accepted += 1;
+    writer.tell(|_| {
+        Some(told(
+            &org,
+            (&event.id, &event.event_type),
+            (deliveries > 0).then_some(first),
+            &names,
+            accepted_at,
+        ))
+    });
     if let Some((id, content)) = seen {
         let record = seen_record(accepted_at, content, (deliveries > 0).then_some(first), count);
         writer.store.queue_for_writing(number)?.put(&key::seen(number, day, &id), &record)?;
@@ -152,6 +162,24 @@ pub(super) fn put_deliveries(
         writer.state_changed(org);
     }
     Ok(())
+}
+
+/// What is told of an event that was accepted.
+pub(super) fn told(
+    org: &Org,
+    (id, event_type): (&EventId, &EventType),
+    first: Option<Sequence>,
+    webhooks: &[String],
+    accepted_at: UnixMs,
+) -> Fact {
+    Fact {
+        id: Some(id.clone()),
+        event_type: Some(event_type.clone()),
+        sequence: first.map(|first| first.0),
+        deliveries: Some(webhooks.len() as u64),
+        webhooks: webhooks.iter().filter_map(|webhook| webhook.parse().ok()).collect(),
+        ..Fact::new(Happened::Accepted, accepted_at, org.id.clone())
+    }
 }
 
 /// What is remembered of a given id.

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::append::{day_of, find_seen, put_deliveries, room};
+use super::append::{day_of, find_seen, put_deliveries, room, told};
 use super::key::{self, KeyHash};
 use super::record::{Body, DeliveryRecord, FiredRecord, Record, SeenRecord, encoded_len};
 use super::seal::{OVERHEAD, Unreadable};
@@ -186,9 +186,11 @@ pub(super) fn append_all<R: Record>(
     if !(record_fits && planned.iter().all(Planned::fits)) {
         return Ok(Err(Refused::TooLarge(VALUE_BYTES_MAX)));
     }
-    for Planned { first, record, webhooks, payload, .. } in planned {
+    for Planned { answer, first, record, webhooks, payload } in planned {
         put_deliveries(writer, number, first, record, &webhooks, &payload)?;
         writer.tally.events_accepted += 1;
+        let named = (&answer.id, &answer.event_type);
+        writer.tell(|_| Some(told(org, named, answer.sequence, &webhooks, accepted_at)));
     }
     if let Some((place, record)) = place.zip(record) {
         writer.store.queue_for_writing(number)?.put(&place, &record)?;

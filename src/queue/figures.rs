@@ -1,10 +1,12 @@
 //! What the store has done since it was opened, in numbers. Only what is durable is counted.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::{Queue, Refused};
 use crate::measure::{Histogram, TIMES_US};
+use crate::tail::Hub;
 
 /// Upper bounds for the size of a batch.
 const BATCHES: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
@@ -69,6 +71,18 @@ impl Figures {
 }
 
 impl Queue {
+    /// Where what happens is told: by this room what it makes durable, by the others the rest.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.shown().hub
+    }
+
+    /// What was done since the store was opened.
+    #[must_use]
+    pub fn figures(&self) -> &Figures {
+        &self.shown().figures
+    }
+
     /// Notes how long it took to make something durable that was handed in at `began`.
     pub(super) fn enqueued<T>(&self, began: Instant, appended: &Result<T, Refused>) {
         if appended.is_ok() {

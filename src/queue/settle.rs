@@ -5,7 +5,9 @@ use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
 use super::store::{INLINE_BYTES_MAX, SealedTree, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Claim, Pause, Refused, Settled};
+use crate::clock;
 use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs, WebhookId};
+use crate::tail::{Fact, Happened};
 
 /// The head that the claim names, if it still is the head.
 fn claimed(writer: &Writer, claim: Claim) -> Option<Head> {
@@ -126,7 +128,48 @@ pub(super) fn bury(
     writer.remove_head(claim.org, claim.sequence, size, Some(&body))?;
     writer.queue_mut(claim.org)?.dead_letters += 1;
     writer.tally.dead += 1;
+    writer.tell(|_| told_dead(&letter, claim.sequence, last, death.reason));
     Ok(Ok(Settled::Applied))
+}
+
+/// What is told of a delivery that was given up.
+fn told_dead(
+    letter: &DeadRecord,
+    sequence: Sequence,
+    last: Option<&Attempt>,
+    reason: DeadReason,
+) -> Option<Fact> {
+    let DeadRecord { delivery, .. } = letter;
+    let fact = Fact::new(Happened::Dead, UnixMs(letter.died_at_ms), letter.org.parse().ok()?);
+    let fact = last.map_or(fact.clone(), |attempt| fact.after(attempt));
+    Some(Fact {
+        attempt: (letter.attempts_made > 0).then_some(letter.attempts_made),
+        reason: Some(reason),
+        ..of_record(fact, sequence, delivery)
+    })
+}
+
+/// A fact of this delivery.
+fn of_record(fact: Fact, sequence: Sequence, record: &DeliveryRecord) -> Fact {
+    Fact {
+        sequence: Some(sequence.0),
+        id: record.event_id.parse().ok(),
+        event_type: record.event_type.parse().ok(),
+        webhook: record.webhook.parse().ok(),
+        ..fact
+    }
+}
+
+/// A fact of an org, and of one of its deliveries if there is one.
+fn told_of(
+    writer: &Writer,
+    happened: Happened,
+    org: OrgNumber,
+    sequence: Option<Sequence>,
+    at: UnixMs,
+) -> Option<Fact> {
+    let fact = Fact::new(happened, at, writer.org_name(org)?);
+    Some(Fact { sequence: sequence.map(|sequence| sequence.0), ..fact })
 }
 
 /// Sets the head's unreadable record aside and goes on with the next delivery.
@@ -148,6 +191,7 @@ pub(super) fn quarantine_head(writer: &mut Writer, claim: Claim, why: &str, at: 
     }
     // Its size is unknown; the count of waiting bytes is right again when the queue has drained.
     writer.remove_head(claim.org, claim.sequence, 0, None)?;
+    writer.tell(|writer| told_of(writer, Happened::Quarantined, claim.org, Some(claim.sequence), at));
     Ok(Ok(Settled::Applied))
 }
 
@@ -187,6 +231,7 @@ pub(super) fn retry_now(writer: &mut Writer, org: &OrgId) -> Applied<Sequence> {
     };
     writer.queue_mut(number)?.head = Some(Head { not_before: None, held: false, ..head });
     writer.state_changed(number);
+    writer.tell(|writer| told_of(writer, Happened::RetryNow, number, Some(head.sequence), clock::now()));
     Ok(Ok(head.sequence))
 }
 
@@ -218,8 +263,16 @@ pub(super) fn set_pause(writer: &mut Writer, org: &OrgId, pause: Option<Pause>) 
     if queue.paused.is_some() && pause.as_ref().is_some_and(|pause| pause.reason.is_none()) {
         return Ok(Ok(()));
     }
+    let happened = match (&queue.paused, &pause) {
+        (None, Some(_)) => Some(Happened::Paused),
+        (Some(_), None) => Some(Happened::Resumed),
+        _ => None,
+    };
     queue.paused = pause;
     writer.state_changed(number);
+    if let Some(happened) = happened {
+        writer.tell(|writer| told_of(writer, happened, number, None, clock::now()));
+    }
     Ok(Ok(()))
 }
 
@@ -240,6 +293,10 @@ pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trou
     let record =
         DeliveryRecord { bytes_before: queue.bytes_total, alone: false, seen: None, ..letter.delivery };
     let webhook = record.webhook.clone();
+    writer.tell(|writer| {
+        let fact = Fact::new(Happened::Revived, clock::now(), writer.org_name(id.org)?);
+        Some(of_record(fact, first, &record))
+    });
     super::append::put_deliveries(writer, id.org, first, record, &[webhook], &payload)?;
     writer.queue_mut(id.org)?.last_revived = Some(id.sequence);
     writer.write_state(id.org)?;

@@ -15,9 +15,8 @@ use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
-    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Figures, Notice, OpenError, Org,
-    Pause, QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery,
-    settings,
+    Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Org, Pause,
+    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery, settings,
 };
 use crate::clock;
 use crate::model::{
@@ -239,10 +238,8 @@ impl Queue {
         result.unwrap_or_else(|refused| vec![Err(refused); count])
     }
 
-    /// What was done since the store was opened.
-    #[must_use]
-    pub fn figures(&self) -> &Figures {
-        &self.shared.shown.figures
+    pub(super) fn shown(&self) -> &Shown {
+        &self.shared.shown
     }
 
     /// Reads the claimed head with its payload; `None` if it is no longer the head. A record that cannot be read is

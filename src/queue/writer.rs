@@ -22,6 +22,7 @@ use super::store::{Row, Store, Trouble};
 use super::upkeep::Upkeep;
 use super::{Claim, Notice, Refused, StoreHealth};
 use crate::model::{Delivery, OrgId, OrgNumber, Sequence, UnixMs};
+use crate::tail::{Fact, Hub};
 
 /// How old a reading of the disk's free space may be while events are appended.
 const SPACE_AGE_MAX: Duration = Duration::from_millis(250);
@@ -63,6 +64,9 @@ pub(super) struct Writer {
     /// What this batch does.
     pub(super) tally: Tally,
     pub(super) figures: Arc<Figures>,
+    hub: Arc<Hub>,
+    /// What this batch does, for those who listen; told once it is durable.
+    facts: Vec<Fact>,
 }
 
 struct Space {
@@ -87,6 +91,7 @@ pub(super) struct Shown {
     pub(super) published: Arc<Published>,
     pub(super) heads: Arc<Heads>,
     pub(super) figures: Arc<Figures>,
+    pub(super) hub: Arc<Hub>,
 }
 
 impl Writer {
@@ -115,6 +120,8 @@ impl Writer {
             quarantines: 0,
             tally: Tally::default(),
             figures: shown.figures,
+            hub: shown.hub,
+            facts: Vec::new(),
         }
     }
 
@@ -240,6 +247,14 @@ impl Writer {
         set_aside(&self.store, row, tree, why, at, self.quarantines)
     }
 
+    /// Has those who listen told of what this batch does, once it is durable. Without an org there is nobody to tell of.
+    pub(super) fn tell(&mut self, fact: impl FnOnce(&Writer) -> Option<Fact>) {
+        if self.hub.is_heard() {
+            let fact = fact(self);
+            self.facts.extend(fact);
+        }
+    }
+
     /// Makes the batch durable.
     pub(super) fn commit(&mut self) -> Result<(), Trouble> {
         let orgs: Vec<_> = self.state_changed.drain().collect();
@@ -256,6 +271,9 @@ impl Writer {
 
     /// Shows the committed batch to readers and the scheduler, before anybody is answered.
     pub(super) fn publish(&mut self, health: &watch::Sender<StoreHealth>) {
+        for fact in self.facts.drain(..) {
+            self.hub.tell(|| fact);
+        }
         for (id, org) in self.changed_orgs.drain() {
             match org {
                 Some(org) => self.directory.put(org),

@@ -10,19 +10,19 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use super::backoff;
 use super::budget::Budget;
 use super::figures::Figures;
+use super::label::Label;
 use super::plan::{End, Start};
 use crate::catalogue::Current;
 use crate::clock;
 use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
-use crate::model::{
-    Attempt, DeadReason, EventId, FailReason, OnExhausted, Outcome, Target, UnixMs, WebhookId,
-};
+use crate::model::{Attempt, DeadReason, FailReason, OnExhausted, Outcome, Target, UnixMs, WebhookId};
 use crate::queue::{Claim, Org, Queue, Refused, Settled};
+use crate::tail::{Fact, Happened};
 
 /// 410 Gone (RFC 9110, 15.5.11).
 const GONE: u16 = 410;
@@ -92,20 +92,6 @@ struct Attempted {
     ended_at: UnixMs,
 }
 
-/// Names a delivery in the log. No payload, no URL.
-struct Label {
-    org: Option<Arc<Org>>,
-    claim: Claim,
-    event_id: EventId,
-    webhook: WebhookId,
-}
-
-impl Label {
-    fn org(&self) -> String {
-        self.org.as_ref().map_or_else(|| format!("number {}", self.claim.org.0), |org| org.id.to_string())
-    }
-}
-
 /// Makes the attempt and settles it. `cancelled` resolves, or loses its sender, when the attempt is not wanted any
 /// more. An error is the store's and means that nothing was settled.
 pub(super) async fn run(
@@ -117,7 +103,7 @@ pub(super) async fn run(
         biased;
         tried = context.try_head(start) => tried?,
         _ = cancelled => {
-            info!(org_number = start.claim.org.0, sequence = %start.claim.sequence, attempt = start.attempt, "attempt cancelled");
+            context.cancelled(start);
             return Ok(End::Cancelled);
         }
     };
@@ -143,12 +129,7 @@ impl Context {
         charge.keep(delivery.size);
         let org = self.queue.directory().by_number(start.claim.org);
         let webhook = org.as_ref().and_then(|org| org.webhooks.get(&delivery.webhook).cloned());
-        let label = Label {
-            org,
-            claim: start.claim,
-            event_id: delivery.event_id.clone(),
-            webhook: delivery.webhook.clone(),
-        };
+        let label = Label::new(org, start.claim, &delivery, self.queue.hub());
         let webhook = match webhook {
             None => return Ok(hopeless(label, DeadReason::WebhookDeleted)),
             Some(webhook) if !webhook.enabled => {
@@ -176,6 +157,7 @@ impl Context {
                 return Ok(Tried::Hopeless { label, reason, variable });
             }
         };
+        label.begun(start.attempt);
         let at = clock::now();
         let began = Instant::now();
         let made = caught(self.sender.attempt(&addressed, start.attempt)).await;
@@ -199,6 +181,17 @@ impl Context {
             ended,
             ended_at,
         }))
+    }
+
+    /// The attempt is not wanted any more.
+    fn cancelled(&self, Start { claim, attempt, .. }: Start) {
+        let org = self.queue.directory().by_number(claim.org);
+        let Some(org) = org.map(|org| org.id.clone()) else { return };
+        info!(%org, sequence = claim.sequence.0, attempt, "attempt cancelled");
+        self.queue.hub().tell(|| {
+            let fact = Fact::new(Happened::Cancelled, clock::now(), org);
+            Fact { sequence: Some(claim.sequence.0), attempt: Some(attempt), ..fact }
+        });
     }
 
     /// Makes the outcome durable.
@@ -274,51 +267,6 @@ impl Context {
             Err(refused) => return Err(refused),
         }
         Ok(())
-    }
-}
-
-/// The log lines of an outcome, one each.
-impl Label {
-    fn delivered(&self, attempt: &Attempt) {
-        debug!(
-            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
-            attempt = attempt.number, status = attempt.status, duration_ms = attempt.duration_ms, "delivered"
-        );
-    }
-
-    fn retry(&self, attempt: &Attempt, not_before: UnixMs) {
-        info!(
-            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
-            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
-            detail = attempt.detail, duration_ms = attempt.duration_ms, not_before = %not_before, "retry"
-        );
-    }
-
-    fn held(&self, attempt: &Attempt) {
-        warn!(
-            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
-            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
-            detail = attempt.detail, duration_ms = attempt.duration_ms, "held: the last attempt failed, the queue waits"
-        );
-    }
-
-    fn dead(&self, reason: DeadReason, attempt: Option<&Attempt>, variable: Option<&str>) {
-        warn!(
-            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
-            attempt = attempt.map(|attempt| attempt.number), status = attempt.and_then(|attempt| attempt.status),
-            error = attempt.and_then(|attempt| attempt.error).map(FailReason::code),
-            detail = attempt.map(|attempt| attempt.detail.as_str()),
-            duration_ms = attempt.map(|attempt| attempt.duration_ms), reason = reason.code(), variable,
-            "dead letter"
-        );
-    }
-
-    fn stale(&self, attempt: &Attempt) {
-        info!(
-            org = self.org(), event_id = %self.event_id, sequence = self.claim.sequence.0, webhook = %self.webhook,
-            attempt = attempt.number, status = attempt.status, error = attempt.error.map(FailReason::code),
-            duration_ms = attempt.duration_ms, "attempt ended after its delivery had left the queue"
-        );
     }
 }
 

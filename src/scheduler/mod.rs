@@ -25,6 +25,7 @@ mod attempt;
 mod backoff;
 mod budget;
 mod figures;
+mod label;
 mod plan;
 mod run;
 #[cfg(test)]

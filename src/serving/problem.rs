@@ -122,6 +122,8 @@ kinds! {
     QueueFull = "queue-full", TOO_MANY_REQUESTS, "The org's queue is full";
     /// Too many large requests at once.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests are being read";
+    /// As many listen as may.
+    TooManyListeners = "too-many-listeners", SERVICE_UNAVAILABLE, "As many listen as may";
     /// The store failed or is closing.
     StorageUnavailable = "storage-unavailable", SERVICE_UNAVAILABLE, "The store does not accept writes";
     /// The disk is below its reserve.

@@ -28,6 +28,7 @@ use crate::queue::{AppendRequest, AppendedEvent, AppendedRequest, Org, Queue, Re
 use crate::serving::body::{Budget, Held, discard_up_to};
 use crate::serving::problem::{Kind, Problem};
 use crate::serving::{Peer, PerOrg, Turns};
+use crate::tail::{Fact, Happened};
 
 /// Slack waits 3 s for an answer.
 const PATIENCE_SLACK: Duration = Duration::from_millis(2500);
@@ -340,6 +341,15 @@ impl Gate {
     /// Remembers what became of a request, and says so in the log where that is news.
     fn note(&self, org: &Org, source: &Source, seen: Seen) {
         let (verdict, detail) = (seen.verdict, seen.detail.clone());
+        self.queue.hub().tell(|| Fact {
+            source: Some(source.id.clone()),
+            verdict: Some(verdict.code()),
+            id: seen.event_ids.first().cloned(),
+            deliveries: Some(seen.deliveries),
+            status: Some(seen.status),
+            duration_ms: u64::try_from(seen.duration.as_millis()).ok(),
+            ..Fact::new(Happened::Request, seen.at, org.id.clone())
+        });
         let is_news = self.traffic.note(to(org, source), seen, Instant::now());
         let (org, source, code) = (&org.id, &source.id, verdict.code());
         if !is_news {

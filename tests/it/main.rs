@@ -98,6 +98,8 @@ mod timekit;
 mod demo;
 // What Prometheus reads.
 mod metrics;
+// What happens, as it happens.
+mod tail;
 // The receiver that comes along, as a process of its own.
 mod sink;
 // What the README shows.

@@ -3,19 +3,18 @@
 mod behaviour;
 mod server;
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 pub use behaviour::{Behaviour, PathRule, Plan};
 pub use server::{Observer, Received, Sink};
 
 use super::exit::{Failure, Result};
-use super::{Context, output};
+use super::{Context, output, printer};
 use crate::delivery::outcome::escape;
 use crate::model::parse_duration;
 use crate::operate::signals::{Order, Orders};
@@ -67,7 +66,7 @@ pub async fn run(context: &Context, args: SinkArgs) -> Result<()> {
         .map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", args.listen)))?;
     output::note(&format!("listening on http://{}", sink.address()));
     let format: fn(&Received, usize) -> String = if context.global.json { json_line } else { line };
-    let mut printed = print(receiver, move |received| format(received, args.body_bytes))?;
+    let mut printed = printer::start(receiver, move |received| format(received, args.body_bytes))?;
     loop {
         tokio::select! {
             order = orders.next() => if order != Order::Reload { break },
@@ -76,35 +75,6 @@ pub async fn run(context: &Context, args: SinkArgs) -> Result<()> {
     }
     drop(sink);
     tokio::time::timeout(LAST_LINES, printed).await.map_or(Ok(()), |ended| ended.unwrap_or(Ok(())))
-}
-
-/// Prints on a thread of its own, so that a reader that does not read holds up no signal.
-fn print(
-    mut receiver: mpsc::Receiver<Received>,
-    format: impl Fn(&Received) -> String + Send + 'static,
-) -> Result<oneshot::Receiver<Result<()>>> {
-    let (done, ended) = oneshot::channel();
-    let work = move || {
-        let mut stdout = std::io::stdout().lock();
-        let mut result = Ok(());
-        while let Some(received) = receiver.blocking_recv() {
-            let written = writeln!(stdout, "{}", format(&received)).and_then(|()| stdout.flush());
-            if let Err(error) = written {
-                result = match output::write_failure(&error) {
-                    failure if failure.message.is_empty() => Ok(()),
-                    failure => Err(failure),
-                };
-                break;
-            }
-        }
-        // The command has ended before its last lines.
-        done.send(result).unwrap_or_default();
-    };
-    std::thread::Builder::new()
-        .name("print".to_owned())
-        .spawn(work)
-        .map_err(|error| Failure::failed(format!("cannot start a thread: {error}")))?;
-    Ok(ended)
 }
 
 /// One request on one line, for people: no password, control characters escaped, the body cut.
