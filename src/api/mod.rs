@@ -14,6 +14,7 @@
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /v1/tail` | `tail` |
+//! | `GET /v1/shape` | `shape` |
 //! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
@@ -35,6 +36,7 @@ mod params;
 mod queue;
 mod rotation;
 mod settings;
+mod shape;
 mod sources;
 mod status;
 mod stream;
@@ -265,6 +267,7 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
         ("/v1/status", get(status::show), None),
         ("/v1/tail", get(tail::show), None),
+        ("/v1/shape", get(shape::show), None),
         ("/v1/reload", post(status::reload), None),
         ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),

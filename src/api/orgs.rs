@@ -39,19 +39,38 @@ pub(super) async fn show(State(app): State<Arc<App>>, KnownOrg(org): KnownOrg) -
 
 /// `GET /v1/orgs`: in order of name.
 pub(super) async fn list(State(app): State<Arc<App>>, query: Query) -> Result<Response, Problem> {
-    let query = query.only(&["limit", "after"])?;
+    let query = query.only(&["limit", "after", "sort"])?;
     let limit = query.limit()?;
+    match (query.text("sort"), query.text("after")) {
+        (None, _) => {}
+        (Some("worst"), None) => return worst(&app, limit).await,
+        (Some("worst"), Some(_)) => {
+            return Err(Problem::invalid("/after", "there is one page of the orgs that stand worst"));
+        }
+        (Some(_), _) => {
+            return Err(Problem::invalid("/sort", "must be worst, or be left out for the order of names"));
+        }
+    }
     let after: Option<OrgId> = query.after(|place| place.strip_prefix("org:")?.parse().ok())?;
     // One more than asked for tells whether there is a next page.
     let mut orgs = app.queue.directory().list(after.as_ref(), limit + 1);
     let more = orgs.len() > limit;
     orgs.truncate(limit);
-    let mut heads = Vec::with_capacity(orgs.len());
-    for org in &orgs {
-        heads.push(head(&app, org).await?);
-    }
     let next = orgs.last().filter(|_| more).map(|org| cursor(format!("org:{}", org.id)));
-    let items = orgs.iter().zip(heads).map(|(org, head)| shown(&app, org, head)).collect();
+    page(&app, &orgs, next).await
+}
+
+/// Those in whose queue something waits: a head that has failed first, then the deepest queue.
+async fn worst(app: &App, limit: usize) -> Result<Response, Problem> {
+    page(app, &app.queue.worst(limit), None).await
+}
+
+async fn page(app: &App, orgs: &[Arc<Org>], next: Option<String>) -> Result<Response, Problem> {
+    let mut heads = Vec::with_capacity(orgs.len());
+    for org in orgs {
+        heads.push(head(app, org).await?);
+    }
+    let items = orgs.iter().zip(heads).map(|(org, head)| shown(app, org, head)).collect();
     Ok(Json(Page { items, next }).into_response())
 }
 

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::{App, Json};
 use crate::clock;
+use crate::measure::process;
 use crate::model::UnixMs;
 use crate::queue::{StoreHealth, StoreUsage};
 use crate::scheduler::Snapshot;
@@ -24,6 +25,8 @@ struct Status {
     oldest_due_age_ms: Option<u64>,
     in_flight: u64,
     queues: Queues,
+    /// Memory of the process.
+    resident_bytes: Option<u64>,
     disk: Disk,
     store: Store,
     /// Where requests of sources are taken.
@@ -106,6 +109,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         oldest_due_age_ms: oldest_due.map(age_ms),
         in_flight: queues.in_flight,
         queues,
+        resident_bytes: process::resident_bytes(),
         disk: Disk { live_bytes, allocated_bytes, free_bytes, reserve_bytes, blob_files },
         store: store(&health),
         sources: sources(&app),

@@ -24,9 +24,11 @@ mod printer;
 mod queue;
 mod serve;
 mod session;
+mod shape;
 mod source;
 mod status;
 mod tail;
+mod top;
 mod webhook;
 mod why;
 
@@ -66,7 +68,7 @@ pub struct Global {
     /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why` and `dead-letter` with this flag work on the store of a
+    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `shape` and `dead-letter` with this flag work on the store of a
     /// stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -115,6 +117,10 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
+    /// What waits, by org and age, as qshape shows it of mail.
+    Shape(shape::ShapeArgs),
+    /// Live: rates, what is in flight, and the orgs that stand worst.
+    Top(top::TopArgs),
     /// What happens, as it happens: accepted, attempts, delivered, dead and more, one line each.
     Tail(tail::TailArgs),
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
@@ -197,6 +203,8 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::Status => status::run(context).await,
+        Command::Shape(args) => shape::run(context, args).await,
+        Command::Top(args) => top::run(context, args).await,
         Command::Tail(args) => tail::run(context, args).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,

@@ -1,4 +1,4 @@
-//! What `queue`, `why` and `dead-letter` work on: a running daemon, or with `--data` the store of a stopped one, opened
+//! What `queue`, `why`, `shape` and `dead-letter` work on: a running daemon, or with `--data` the store of a stopped one, opened
 //! here and served by the daemon's own router without a socket in between.
 
 use std::os::unix::fs::MetadataExt;

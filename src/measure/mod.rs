@@ -1,4 +1,6 @@
-//! Histograms that many threads add to and anyone may read, without a lock.
+//! Histograms that many threads add to and anyone may read, without a lock; and what the process takes of the machine.
+
+pub mod process;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -111,6 +111,23 @@ impl OrgQueue {
     }
 }
 
+/// A queue that is not empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waiting {
+    pub(super) org: OrgNumber,
+    pub(super) head: Sequence,
+    /// The one after the last.
+    pub(super) next: Sequence,
+    /// Of the head.
+    pub(super) attempts: u32,
+}
+
+impl Waiting {
+    pub(super) fn depth(&self) -> u64 {
+        self.next.0.saturating_sub(self.head.0)
+    }
+}
+
 /// What readers may know: every org's queue as of the last commit.
 #[derive(Debug, Default)]
 pub(super) struct Published {
@@ -135,6 +152,17 @@ impl Published {
     /// Everything below this sequence is committed.
     pub(super) fn next(&self, org: OrgNumber) -> Sequence {
         self.read(|orgs| orgs.get(&org).map_or(Sequence::FIRST, |(_, next)| *next))
+    }
+
+    /// Every queue that is not empty.
+    pub(super) fn waiting(&self) -> Vec<Waiting> {
+        self.read(|orgs| {
+            let waiting = |(org, (summary, next)): (&OrgNumber, &(QueueSummary, Sequence))| {
+                let Head { sequence: head, attempts, .. } = summary.head?;
+                Some(Waiting { org: *org, head, next: *next, attempts })
+            };
+            orgs.iter().filter_map(waiting).collect()
+        })
     }
 
     /// Deliveries and their payload bytes waiting, and dead letters kept, in all orgs.

@@ -51,6 +51,7 @@ mod request;
 mod seal;
 mod settings;
 mod settle;
+mod shape;
 mod snapshots;
 mod sources;
 mod store;
@@ -58,6 +59,7 @@ mod store;
 mod tests;
 mod upkeep;
 mod verbs;
+mod worst;
 mod writer;
 
 use std::path::PathBuf;
@@ -68,6 +70,7 @@ pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
 pub use figures::Figures;
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
+pub use shape::{AGES_MIN, Ages, Shape};
 pub use verbs::Queue;
 
 use crate::model::{

@@ -14,6 +14,7 @@ mod changes;
 pub(super) mod cuts;
 mod opening;
 mod requests;
+mod shape;
 
 use crate::model::{FailReason, OrgSettings, Target, UrlTemplate, Webhook};
 

@@ -100,6 +100,8 @@ mod demo;
 mod metrics;
 // What happens, as it happens.
 mod tail;
+// Shape, top, the orgs that stand worst.
+mod look;
 // The receiver that comes along, as a process of its own.
 mod sink;
 // What the README shows.

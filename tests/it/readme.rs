@@ -45,6 +45,8 @@ fn readme_walk_works_as_written() {
     );
     let sink = ["{\"order\": 7}", "{\"order\": 8}", "{\"order\": 9}"];
     assert!(sink.iter().all(|payload| said.contains(payload)), "what the sink got: {said}");
+    assert!(said.contains(" delivered acme  order.created, "), "what tail heard: {said}");
+    assert!(said.contains("\nORG    ") && said.contains("per second  accepted "), "shape and top: {said}");
 }
 
 /// Runs commands of the README, from the build on, until everything that was handed in is delivered. Answers what they said.
