@@ -1,5 +1,5 @@
-//! `GET /metrics`: numbers for Prometheus, in its text format. Labels are of small fixed sets: never an org, an address or
-//! an id.
+//! `GET /metrics`: numbers for Prometheus, in its text format. Labels are of small fixed sets: never an address or an id, and
+//! an org only where an operator named it.
 
 use std::fmt::{Display, Write as _};
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use http::header;
 
 use super::App;
 use crate::clock;
-use crate::measure::Reading;
-use crate::queue;
+use crate::measure::{Reading, process};
+use crate::queue::{self, StoreHealth};
 use crate::scheduler::{Scheduler, Snapshot};
 
 /// The text format that Prometheus reads (`prometheus.io`, "Exposition formats").
@@ -29,7 +29,14 @@ impl Text {
         self.line(format_args!("# TYPE postrider_{name} {kind}"));
     }
 
-    /// A sample of the metric. Neither names nor values of labels ever need escaping: they are words of ours.
+    /// A gauge of the process, by the name that every program has it under.
+    fn of_process(&mut self, name: &str, help: &str, value: impl Display) {
+        self.line(format_args!("# HELP process_{name} {help}"));
+        self.line(format_args!("# TYPE process_{name} gauge"));
+        self.line(format_args!("process_{name} {value}"));
+    }
+
+    /// A sample of the metric. Neither names nor values of labels ever need escaping: they are words of ours, or names of orgs.
     fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
         let labels: Vec<_> = labels.iter().map(|(label, value)| format!("{label}=\"{value}\"")).collect();
         if labels.is_empty() {
@@ -74,6 +81,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let queue = app.queue.clone();
     // Sizes on disk are asked of the file system.
     let usage = tokio::task::spawn_blocking(move || queue.usage()).await.unwrap_or_default();
+    let accepts = *app.queue.health().borrow() == StoreHealth::Accepting;
     let mut text = Text::default();
     text.metric("build_info", "gauge", "The version that runs.");
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -81,6 +89,10 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         ("queue_depth", "Deliveries that wait, in all queues.", usage.deliveries),
         ("dead_letters", "Dead letters that are kept.", usage.dead_letters),
         ("store_bytes", "What the store takes on disk.", usage.allocated_bytes),
+        ("store_free_bytes", "What is free on the store's disk.", usage.free_bytes),
+        ("store_reserve_bytes", "Below so much free space events are refused.", usage.reserve_bytes),
+        ("store_accepting", "Whether the store takes events: 1 or 0.", u64::from(accepts)),
+        ("quarantined", "Unreadable records that were set aside.", usage.quarantined),
     ] {
         text.metric(name, "gauge", help);
         text.sample(name, &[], value);
@@ -93,7 +105,53 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     let requests =
         totals.into_iter().map(|((kind, verdict), count)| ([("kind", kind), ("verdict", verdict)], count));
     text.counter("source_requests_total", "Requests to sources, by kind of source and verdict.", requests);
+    of_orgs(&mut text, &app).await;
+    of_process(&mut text, &app);
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], text.0).into_response()
+}
+
+/// Of the orgs that an operator named, as far as they are there.
+async fn of_orgs(text: &mut Text, app: &App) {
+    let mut named = Vec::new();
+    for (id, deliveries) in app.queue.figures().orgs.read() {
+        let Some(org) = app.queue.directory().org(&id) else { continue };
+        let depth = app.queue.summary(org.number).depth;
+        // Without a head there is nothing to read. What cannot be read has no age.
+        let head = if depth > 0 { app.queue.list(org.number, None, 1, false).await } else { Ok(Vec::new()) };
+        let oldest = head.ok().and_then(|head| head.first().map(|head| head.delivery.accepted_at));
+        named.push((id, depth, oldest, deliveries));
+    }
+    if named.is_empty() {
+        return;
+    }
+    text.metric("org_queue_depth", "gauge", "Deliveries that wait in the org's queue.");
+    for (org, depth, ..) in &named {
+        text.sample("org_queue_depth", &[("org", org.as_str())], depth);
+    }
+    let help = "How long ago the oldest delivery in the org's queue was accepted.";
+    text.metric("org_oldest_age_seconds", "gauge", help);
+    for (org, _, oldest, _) in &named {
+        let age = oldest.map_or(0.0, |at| clock::now().since(at).as_secs_f64());
+        text.sample("org_oldest_age_seconds", &[("org", org.as_str())], age);
+    }
+    text.metric("org_deliveries_total", "counter", "Deliveries that left the org's queue, by outcome.");
+    for (org, .., deliveries) in &named {
+        for (outcome, count) in deliveries {
+            text.sample("org_deliveries_total", &[("org", org.as_str()), ("outcome", outcome)], count);
+        }
+    }
+}
+
+/// By the names that every program has them under.
+fn of_process(text: &mut Text, app: &App) {
+    let started = Duration::from_millis(u64::try_from(app.started_at.0).unwrap_or(0)).as_secs_f64();
+    text.of_process("start_time_seconds", "When the daemon was started.", started);
+    if let Some(bytes) = process::resident_bytes() {
+        text.of_process("resident_memory_bytes", "Memory of the process.", bytes);
+    }
+    if let Some(files) = process::open_files() {
+        text.of_process("open_fds", "Files and connections that are open.", files);
+    }
 }
 
 /// Microseconds as seconds.

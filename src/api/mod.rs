@@ -15,7 +15,7 @@
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /v1/tail` | `tail` |
 //! | `GET /v1/shape` | `shape` |
-//! | `GET /metrics` | `metrics` |
+//! | `GET /metrics` (over TCP too) | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
 //! Limits beside those of `serving`, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, bytes
@@ -182,6 +182,11 @@ impl App {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
+    /// Orgs that have series of their own from now on.
+    pub fn name_orgs(&self, orgs: &[OrgId]) {
+        self.queue.figures().orgs.set(orgs);
+    }
+
     /// What webhooks go by that other catalogues would not have any more: the first one, in words.
     pub fn left_behind(&self, before: &Catalogue, after: &Catalogue) -> Option<String> {
         self.first_org(|org| left_behind(org, before, after))
@@ -283,6 +288,17 @@ pub fn router(app: Arc<App>, socket: Socket) -> Router {
         router = router.route(path, if served { call } else { any(admin_socket_only) });
     }
     router.method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(app)
+}
+
+/// What is served where metrics are read over TCP: them, and how the daemon is.
+pub fn metrics_router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics::show))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(not_found)
+        .with_state(app)
 }
 
 /// Refuses a call after reading what it carries, so that the answer is seen.

@@ -11,11 +11,11 @@ use url::Url;
 
 use super::raw::{Layers, Setting, Typed};
 use super::{
-    Api, CatalogueSettings, Changes, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Problem,
-    QueueLimits, Scheduler, Shutdown, Sources, Store, Validate, format_bytes, parse_bytes,
+    Api, CatalogueSettings, Changes, Config, Dns, Egress, Intake, Invalid, Limits, Log, LogFormat, Metrics,
+    Problem, QueueLimits, Scheduler, Shutdown, Sources, Store, Validate, format_bytes, parse_bytes,
 };
 use crate::delivery::EgressPolicy;
-use crate::model::{Proxy, format_duration, parse_duration};
+use crate::model::{OrgId, Proxy, format_duration, parse_duration};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -26,6 +26,8 @@ const BODY_BYTES_MAX: u64 = MIB;
 const CHANGE_EVENTS_MAX: u64 = 128;
 /// What GitHub, which sends the largest, sends at most.
 const SOURCE_BYTES_MAX: u64 = 25 * MIB;
+/// Each has four series.
+const ORGS_MAX: usize = 64;
 /// A request that takes longer than this to arrive is not being sent in earnest.
 const REQUEST_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
@@ -71,6 +73,8 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         body_timeout: r.duration("api.body_timeout", REQUEST_TIME),
     };
     let sources = sources(r);
+    let metrics =
+        Metrics { listen: r.parsed("metrics.listen", listen_address), orgs: r.orgs("metrics.orgs") };
     let log = Log { level: r.level("log.level"), format: r.format("log.format") };
     let shutdown =
         Shutdown { grace: r.duration("shutdown.grace", Duration::ZERO..=Duration::from_secs(3600)) };
@@ -93,6 +97,7 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         egress,
         api,
         sources,
+        metrics,
         log,
         shutdown,
         settings,
@@ -237,6 +242,27 @@ impl Reader<'_> {
             }
         }
         items
+    }
+
+    /// A list of names of orgs, each once.
+    fn orgs(&mut self, key: &'static str) -> Vec<OrgId> {
+        self.read(key, |value| {
+            let Typed::List(items) = value else {
+                return Err(format!("must be a list of names, for example [\"acme\"], not {value}"));
+            };
+            let mut orgs: Vec<OrgId> = items
+                .iter()
+                .map(|item| item.parse().map_err(|rule| format!("\"{}\": {rule}", item.escape_debug())))
+                .collect::<Result<_, _>>()?;
+            orgs.sort_unstable();
+            orgs.dedup();
+            let count = orgs.len();
+            if count > ORGS_MAX {
+                Err(format!("must name at most {ORGS_MAX} orgs, not {count}"))
+            } else {
+                Ok(orgs)
+            }
+        })
     }
 
     fn path(&mut self, key: &'static str) -> Option<PathBuf> {

@@ -20,7 +20,7 @@ pub use paths::{NoStateDirectory, PathFlags, Paths};
 pub use raw::{DEFAULTS, Origin, Setting, Typed};
 pub use sizes::{format_bytes, parse_bytes};
 
-use crate::model::Proxy;
+use crate::model::{OrgId, Proxy};
 use crate::queue::{MasterKey, StoreOptions};
 
 /// The process environment as a value.
@@ -89,6 +89,8 @@ pub struct Config {
     pub api: Api,
     /// The listener for incoming webhooks.
     pub sources: Sources,
+    /// What is measured, and who may read it.
+    pub metrics: Metrics,
     /// The log.
     pub log: Log,
     /// The end.
@@ -238,6 +240,15 @@ pub struct Sources {
     pub max_rate: u64,
     /// How long a request's head may take.
     pub header_timeout: Duration,
+}
+
+/// `[metrics]`
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Where they are read over TCP; `None` if nowhere.
+    pub listen: Option<SocketAddr>,
+    /// Orgs that have series of their own.
+    pub orgs: Vec<OrgId>,
 }
 
 /// `[log]`

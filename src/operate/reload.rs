@@ -13,13 +13,14 @@ use crate::delivery::{Client, ClientSettings};
 use crate::sources::{self, Certificate, Gate};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 12] = [
+const LIVE: [&str; 13] = [
     "egress.",
     "intake.",
     "catalogue.",
     "changes.",
     "limits.",
     "log.level",
+    "metrics.orgs",
     "api.body_timeout",
     "sources.public_url",
     "sources.tls_",
@@ -130,6 +131,7 @@ impl Reloader {
         self.level.set(config.log.level);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
         if let Some(app) = app {
+            app.name_orgs(&config.metrics.orgs);
             app.set_settings(Settings {
                 // Shown beside what the store enforces, and that is as it was at the start.
                 max_deliveries: self.started_with.queue.max_deliveries,

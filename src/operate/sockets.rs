@@ -79,10 +79,12 @@ pub struct Passed {
     submit: Option<UnixListener>,
     admin: Option<UnixListener>,
     sources: Option<TcpListener>,
+    metrics: Option<TcpListener>,
 }
 
-/// What systemd calls the socket for outside services: `FileDescriptorName=`.
+/// What systemd calls the sockets for outside services and for Prometheus: `FileDescriptorName=`.
 const SOURCES: &str = "sources";
+const METRICS: &str = "metrics";
 
 impl Passed {
     /// Takes them. To be called once, first thing: it changes the environment.
@@ -96,6 +98,10 @@ impl Passed {
                 passed.sources = fds.take_tcp_listener(index).map_err(SocketError::Passed)?;
                 continue;
             }
+            if name == METRICS && passed.metrics.is_none() {
+                passed.metrics = fds.take_tcp_listener(index).map_err(SocketError::Passed)?;
+                continue;
+            }
             let Some(listener) = fds.take_unix_listener(index).map_err(SocketError::Passed)? else {
                 continue;
             };
@@ -104,7 +110,7 @@ impl Passed {
                 Some(Role::Admin) if passed.admin.is_none() => passed.admin = Some(listener),
                 _ => {
                     let message = format!(
-                        "there is no use for the one named {name:?}: expected submit, admin and sources"
+                        "there is no use for the one named {name:?}: expected submit, admin, sources and metrics"
                     );
                     return Err(SocketError::Passed(Error::other(message)));
                 }
@@ -127,6 +133,11 @@ impl Passed {
     /// The socket for outside services.
     pub fn take_sources(&mut self) -> Option<TcpListener> {
         self.sources.take()
+    }
+
+    /// The socket for Prometheus.
+    pub fn take_metrics(&mut self) -> Option<TcpListener> {
+        self.metrics.take()
     }
 
     fn take_role(&mut self, role: Role) -> Option<UnixListener> {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use super::{Queue, Refused};
+use super::named::Left;
+use super::{NamedOrgs, Queue, Refused};
 use crate::measure::{Histogram, TIMES_US};
+use crate::model::OrgId;
 use crate::tail::Hub;
 
 /// Upper bounds for the size of a batch.
@@ -17,6 +19,8 @@ pub struct Figures {
     events_accepted: AtomicU64,
     delivered: AtomicU64,
     dead: AtomicU64,
+    /// Of orgs that are counted by name.
+    pub orgs: NamedOrgs,
     /// From handing an event, or several at once, to the store until they are durable.
     pub enqueue: Histogram,
     /// Flushing a batch.
@@ -31,6 +35,8 @@ pub(super) struct Tally {
     pub(super) events_accepted: u64,
     pub(super) delivered: u64,
     pub(super) dead: u64,
+    /// Of orgs that are counted by name.
+    pub(super) of_orgs: Vec<(OrgId, Left)>,
 }
 
 impl Default for Figures {
@@ -39,6 +45,7 @@ impl Default for Figures {
             events_accepted: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            orgs: NamedOrgs::default(),
             enqueue: Histogram::new(TIMES_US),
             commit: Histogram::new(TIMES_US),
             batch: Histogram::new(BATCHES),
@@ -61,7 +68,10 @@ impl Figures {
     }
 
     pub(super) fn add(&self, tally: &Tally) {
-        let Tally { events_accepted, delivered, dead } = tally;
+        let Tally { events_accepted, delivered, dead, of_orgs } = tally;
+        for (org, left) in of_orgs {
+            self.orgs.note(org, *left);
+        }
         for (total, more) in
             [(&self.events_accepted, events_accepted), (&self.delivered, delivered), (&self.dead, dead)]
         {

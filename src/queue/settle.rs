@@ -1,6 +1,7 @@
 //! Settling heads: delivered, deferred, given up, and what operators do to them.
 
 use super::key::{self, InDead, InQueue};
+use super::named::Left;
 use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
 use super::store::{INLINE_BYTES_MAX, SealedTree, Trouble};
 use super::writer::{Applied, Writer};
@@ -28,7 +29,7 @@ pub(super) fn done(writer: &mut Writer, claim: Claim, size: u64) -> Applied<Sett
         None
     };
     writer.remove_head(claim.org, claim.sequence, size, body.as_ref())?;
-    writer.tally.delivered += 1;
+    writer.count(claim.org, Left::Delivered);
     Ok(Ok(Settled::Applied))
 }
 
@@ -127,7 +128,7 @@ pub(super) fn bury(
     store.dead.mark(&key::by_time(death.at, id))?;
     writer.remove_head(claim.org, claim.sequence, size, Some(&body))?;
     writer.queue_mut(claim.org)?.dead_letters += 1;
-    writer.tally.dead += 1;
+    writer.count(claim.org, Left::Dead);
     writer.tell(|_| told_dead(&letter, claim.sequence, last, death.reason));
     Ok(Ok(Settled::Applied))
 }

@@ -16,6 +16,7 @@ use super::figures::{Figures, Tally};
 use super::heads::Heads;
 use super::key::{self, InQueue};
 use super::ledger::{OrgQueue, Published};
+use super::named::Left;
 use super::read::{self, Loaded};
 use super::record::{Body, QuarantineRecord};
 use super::store::{Row, Store, Trouble};
@@ -245,6 +246,18 @@ impl Writer {
     ) -> Result<(), Trouble> {
         self.quarantines += 1;
         set_aside(&self.store, row, tree, why, at, self.quarantines)
+    }
+
+    /// Counts a delivery that leaves its queue.
+    pub(super) fn count(&mut self, org: OrgNumber, left: Left) {
+        match left {
+            Left::Delivered => self.tally.delivered += 1,
+            Left::Dead => self.tally.dead += 1,
+        }
+        if self.figures.orgs.any() {
+            let org = self.org_name(org);
+            self.tally.of_orgs.extend(org.map(|org| (org, left)));
+        }
     }
 
     /// Has those who listen told of what this batch does, once it is durable. Without an org there is nobody to tell of.

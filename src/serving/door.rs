@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 /// A listening socket.
 pub trait Door: Send + Sync + 'static {
@@ -41,6 +41,24 @@ impl Door for UnixListener {
     }
 
     async fn open(&self, accepted: UnixStream) -> io::Result<UnixStream> {
+        Ok(accepted)
+    }
+}
+
+impl Door for TcpListener {
+    type Accepted = TcpStream;
+    type Stream = TcpStream;
+    const SECRET_PATHS: bool = false;
+    const LETS_IN: bool = true;
+
+    async fn accept(&self) -> io::Result<(TcpStream, Peer)> {
+        let (stream, address) = TcpListener::accept(self).await?;
+        Ok((stream, Peer::at(address.ip())))
+    }
+
+    async fn open(&self, accepted: TcpStream) -> io::Result<TcpStream> {
+        // Answers are whole: nothing is gained by waiting for more.
+        accepted.set_nodelay(true)?;
         Ok(accepted)
     }
 }

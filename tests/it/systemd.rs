@@ -5,8 +5,13 @@
 use std::path::Path;
 use std::process::Command;
 
-const UNITS: [&str; 4] =
-    ["postrider.service", "postrider.socket", "postrider-admin.socket", "postrider-sources.socket"];
+const UNITS: [&str; 5] = [
+    "postrider.service",
+    "postrider.socket",
+    "postrider-admin.socket",
+    "postrider-sources.socket",
+    "postrider-metrics.socket",
+];
 /// Ten times the exposure that `systemd-analyze security` may find: 1.1 of 10.
 const EXPOSURE_MAX: &str = "--threshold=11";
 
@@ -76,6 +81,10 @@ fn the_units_agree_with_the_daemon() {
     let sources = shipped("postrider-sources.socket");
     for line in ["ListenStream=127.0.0.1:7410", "FileDescriptorName=sources", "Service=postrider.service"] {
         assert!(sources.lines().any(|found| found == line), "postrider-sources.socket has no {line}");
+    }
+    let metrics = shipped("postrider-metrics.socket");
+    for line in ["ListenStream=127.0.0.1:9474", "FileDescriptorName=metrics", "Service=postrider.service"] {
+        assert!(metrics.lines().any(|found| found == line), "postrider-metrics.socket has no {line}");
     }
     let service = shipped("postrider.service");
     for line in [

@@ -1,5 +1,7 @@
-//! What is listened on, and served: the two sockets, and the address where outside services post.
+//! What is listened on, and served: the two sockets, the address where outside services post, and the one where metrics are
+//! read.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
@@ -14,6 +16,9 @@ use crate::config::{Config, Paths};
 use crate::operate::sockets::{self, Listening, OwnSocket, Passed, Role};
 use crate::serving::{self, ConnectionLimits};
 use crate::sources::{self, Certificate, Gate};
+
+/// Connections of those who read metrics over TCP.
+const READERS_MAX: usize = 32;
 
 /// The listener for outside services.
 pub(super) struct Outside {
@@ -73,6 +78,31 @@ pub(super) fn listen_outside(
     Ok(Some(OutsideBound { listener, at: (address, has_tls) }))
 }
 
+/// The socket for Prometheus that the service manager passed, else one bound where the configuration says.
+pub(super) fn listen_metrics(config: &Config, passed: &mut Passed) -> Result<Option<TcpListener>> {
+    let listener = match (passed.take_metrics(), config.metrics.listen) {
+        (Some(listener), _) => listener,
+        (None, Some(address)) => TcpListener::bind(address).map_err(|error| {
+            let advice = match error.kind() {
+                ErrorKind::AddrInUse => "; another process listens there: stop it, or set metrics.listen",
+                ErrorKind::PermissionDenied => {
+                    "; under systemd, start postrider-metrics.socket, or allow the port by SocketBindAllow="
+                }
+                _ => "",
+            };
+            failed(format!("cannot listen on {address} (metrics.listen): {error}{advice}"))
+        })?,
+        (None, None) => return Ok(None),
+    };
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "whoever gets there reads the metrics: listen on loopback, or keep others away by a firewall");
+    }
+    tracing::info!(%address, "metrics are read there");
+    Ok(Some(listener))
+}
+
 /// The certificate for sources, as configured.
 pub(super) fn certificate(config: &Config) -> Result<(Certificate, bool)> {
     let read = Certificate::read(config.sources.tls.as_ref()).map_err(bad_config)?;
@@ -103,10 +133,10 @@ pub(super) struct Doors {
 }
 
 impl Doors {
-    /// Serves both sockets, and the addresses of sources where there is a listener for them.
+    /// Serves both sockets, and the addresses of sources and the metrics where there is a listener for them.
     pub(super) fn start(
         listening: [Listening; 2],
-        outside: Option<Outside>,
+        (outside, metrics): (Option<Outside>, Option<TcpListener>),
         app: &Arc<App>,
         (api_limits, source_limits): (&ConnectionLimits, ConnectionLimits),
         stop: &CancellationToken,
@@ -130,6 +160,12 @@ impl Doors {
         if let Some(Outside { listener, gate, certificate, .. }) = outside {
             let door = sources::Door::new(listener, certificate).map_err(failed)?;
             let served = serving::serve(door, sources::router(gate), source_limits, stop.clone());
+            doors.serving.push(tokio::spawn(served));
+        }
+        if let Some(listener) = metrics {
+            let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+            let limits = ConnectionLimits { connections: READERS_MAX, ..api_limits.clone() };
+            let served = serving::serve(listener, api::metrics_router(app.clone()), limits, stop.clone());
             doors.serving.push(tokio::spawn(served));
         }
         Ok(doors)

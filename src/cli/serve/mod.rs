@@ -114,6 +114,8 @@ impl Start<'_> {
         let listening = doors::listen(&self.paths, &mut passed)?;
         let (certificate, has_tls) = doors::certificate(&self.config)?;
         let outside = doors::listen_outside(&self.config, &mut passed, has_tls)?;
+        let metrics = doors::listen_metrics(&self.config, &mut passed)?;
+        queue.figures().orgs.set(&self.config.metrics.orgs);
         let scheduler = self.scheduler(&queue, notices);
 
         let last_error = LastError::default();
@@ -145,7 +147,7 @@ impl Start<'_> {
         }
         reloader.set_app(Arc::downgrade(&app));
         let stop = app.draining();
-        let doors = Doors::start(listening, outside, &app, (&limits.0, limits.1), &stop)?;
+        let doors = Doors::start(listening, (outside, metrics), &app, (&limits.0, limits.1), &stop)?;
         Ok(Daemon { queue, scheduler, reloader, doors, stop, last_error })
     }
 
