@@ -102,6 +102,8 @@ mod metrics;
 mod tail;
 // Shape, top, the orgs that stand worst.
 mod look;
+// Alerts and dashboard.
+mod operators;
 // The receiver that comes along, as a process of its own.
 mod sink;
 // What the README shows.
