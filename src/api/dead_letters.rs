@@ -78,7 +78,7 @@ pub(super) async fn discard(
     if app.queue.discard(vec![id]).await? == 0 {
         return Err(unknown());
     }
-    tracing::info!(dead_letter = %id, "dead letter discarded");
+    tracing::info!(dead_letter = %id, org = org_of(&app, id), "dead letter discarded");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,8 +94,13 @@ pub(super) async fn retry(
         let org_is_gone = app.queue.directory().by_number(id.org).is_none();
         return Err(if org_is_gone { Refused::UnknownOrg.into() } else { unknown() });
     }
-    tracing::info!(dead_letter = %id, "dead letter is to be delivered again");
+    tracing::info!(dead_letter = %id, org = org_of(&app, id), "dead letter is to be delivered again");
     Ok(Json(Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false }).into_response())
+}
+
+/// The name of its org, for the log.
+fn org_of(app: &App, id: DeadLetterId) -> Option<String> {
+    app.queue.directory().by_number(id.org).map(|org| org.id.to_string())
 }
 
 /// `POST /v1/dead-letters/retry`: those that match, in order of death.

@@ -46,7 +46,7 @@ pub(super) fn accept(
 ) -> Result<Append, Problem> {
     let intake::Accepted { append, warning } = intake::accept(&settings.rules(), org, event, accepted_at)?;
     if let Some(broken) = warning {
-        tracing::warn!(org = %org.id, event = %append.event.id, "accepted although {broken}");
+        tracing::warn!(org = %org.id, event_id = %append.event.id, "accepted although {broken}");
     }
     Ok(append)
 }

@@ -344,7 +344,12 @@ impl Reader<'_> {
     }
 
     fn format(&mut self, key: &'static str) -> LogFormat {
-        let formats = [("auto", LogFormat::Auto), ("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let formats = [
+            ("auto", LogFormat::Auto),
+            ("text", LogFormat::Text),
+            ("json", LogFormat::Json),
+            ("journald", LogFormat::Journald),
+        ];
         self.choice(key, &formats).unwrap_or(LogFormat::Auto)
     }
 }

@@ -269,6 +269,8 @@ pub enum LogFormat {
     Text,
     /// One JSON object per line.
     Json,
+    /// To the journal, with fields.
+    Journald,
 }
 
 /// `[shutdown]`

@@ -1,4 +1,4 @@
-//! Structured logs on stderr: text or JSON, with a level that can be changed while running.
+//! Structured logs: to the journal with their fields, or to stderr as text or JSON; with a level that can be changed while running.
 //!
 //! Levels say what an operator must do: `error` act now, `warn` have a look (nothing is lost), `info` one line per change
 //! of state, `debug` one line per delivery. Lines of other crates below `warn` are never shown, whatever the level: they
@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::IsTerminal;
+use std::path::Path;
 
 use tracing::level_filters::LevelFilter;
 use tracing::{Event, Level, Subscriber};
@@ -17,6 +18,7 @@ use tracing_subscriber::registry::{LookupSpan, Registry};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, reload};
 
+use super::journal::{self, Journal, priority};
 use crate::config::{Log, LogFormat};
 
 /// Changes the level of the running process.
@@ -37,27 +39,48 @@ fn targets(level: Level) -> Targets {
     Targets::new().with_default(level.min(LevelFilter::WARN)).with_target(env!("CARGO_CRATE_NAME"), level)
 }
 
-/// Starts logging to stderr for the whole process. Call it once; a second call has no effect on the first.
+/// Starts logging for the whole process. Call it once; a second call has no effect on the first.
 #[must_use]
 pub fn init(settings: &Log) -> LevelHandle {
     let (filter, handle) = reload::Layer::new(targets(settings.level));
+    let (lines, failed) = lines(settings.format, is_journal());
+    // Fails only if logging is already set up, which tests in one process may do.
+    let _already = tracing_subscriber::registry().with(filter).with(lines).try_init();
+    if let Some(error) = failed {
+        tracing::warn!(%error, socket = journal::SOCKET, "the journal is not there: lines go to stderr");
+    }
+    LevelHandle(handle)
+}
+
+type Lines<S> = Box<dyn Layer<S> + Send + Sync>;
+
+/// What writes the lines; and why they do not go to the journal, if they should.
+fn lines<S>(format: LogFormat, is_journal: bool) -> (Lines<S>, Option<std::io::Error>)
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(false);
-    let journal = is_journal();
-    let text = match settings.format {
+    let text = match format {
         LogFormat::Json => false,
-        LogFormat::Text => true,
-        LogFormat::Auto => journal || std::io::stderr().is_terminal(),
+        LogFormat::Text | LogFormat::Journald => true,
+        LogFormat::Auto => is_journal || std::io::stderr().is_terminal(),
     };
-    let lines: Box<dyn Layer<_> + Send + Sync> = if !text {
+    let mut failed = None;
+    if format == LogFormat::Journald || (format == LogFormat::Auto && is_journal) {
+        match Journal::at(Path::new(journal::SOCKET)) {
+            Ok(journal) => return (Box::new(journal), None),
+            // Without it stderr is the journal all the same, with the text alone.
+            Err(error) => failed = (format == LogFormat::Journald).then_some(error),
+        }
+    }
+    let lines: Lines<S> = if !text {
         Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false))
-    } else if journal {
+    } else if is_journal {
         Box::new(lines.event_format(JournalLine::new()))
     } else {
         Box::new(lines.with_ansi(colours()).with_target(false))
     };
-    // Fails only if logging is already set up, which tests in one process may do.
-    let _already = tracing_subscriber::registry().with(filter).with(lines).try_init();
-    LevelHandle(handle)
+    (lines, failed)
 }
 
 /// Colours are for terminals whose user did not say no.
@@ -74,7 +97,7 @@ fn is_journal() -> bool {
     rustix::fs::fstat(std::io::stderr()).is_ok_and(|stat| named == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
-/// A line as the journal wants it: its priority in front, no time of its own.
+/// A line as the journal wants it on stderr (sd-daemon(3)): its priority in front, no time of its own.
 struct JournalLine(LineFormat<Full, ()>);
 
 impl JournalLine {
@@ -94,18 +117,8 @@ where
         mut line: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        line.write_str(priority(*event.metadata().level()))?;
+        write!(line, "<{}>", priority(*event.metadata().level()))?;
         self.0.format_event(ctx, line, event)
-    }
-}
-
-/// The prefix of sd-daemon(3) for a level.
-fn priority(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "<3>",
-        Level::WARN => "<4>",
-        Level::INFO => "<6>",
-        Level::DEBUG | Level::TRACE => "<7>",
     }
 }
 

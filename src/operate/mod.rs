@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows what an event is. `cli/serve.rs` puts these pieces and the rooms of the path together.
 
+mod journal;
 pub mod key;
 pub mod limits;
 pub mod logs;

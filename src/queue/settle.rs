@@ -183,7 +183,7 @@ pub(super) fn quarantine_head(writer: &mut Writer, claim: Claim, why: &str, at: 
     let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
     if let Some(row) = tree.row(&place)? {
         tracing::error!(
-            org = claim.org.0,
+            org = writer.org_name(claim.org).map(String::from),
             sequence = claim.sequence.0,
             why,
             "set an unreadable delivery aside"

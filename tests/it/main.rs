@@ -102,6 +102,8 @@ mod metrics;
 mod tail;
 // Shape, top, the orgs that stand worst.
 mod look;
+// The log in the journal.
+mod journal;
 // Alerts and dashboard.
 mod operators;
 // The receiver that comes along, as a process of its own.
