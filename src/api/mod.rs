@@ -182,6 +182,11 @@ impl App {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
     }
 
+    /// Notes an error for status: a sentence without secrets.
+    pub fn note_error(&self, message: String) {
+        self.last_error.note(crate::clock::now(), message);
+    }
+
     /// Orgs that have series of their own from now on.
     pub fn name_orgs(&self, orgs: &[OrgId]) {
         self.queue.figures().orgs.set(orgs);

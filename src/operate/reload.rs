@@ -95,7 +95,12 @@ impl Reloader {
         let outcome = self.read_and_apply();
         match &outcome {
             Ok(()) => tracing::info!("configuration reloaded"),
-            Err(reason) => tracing::error!(reason, "configuration not reloaded: the old one stays in force"),
+            Err(reason) => {
+                tracing::error!(reason, "configuration not reloaded: the old one stays in force");
+                if let Some(app) = self.app.get().and_then(Weak::upgrade) {
+                    app.note_error(format!("the configuration was not reloaded: {reason}"));
+                }
+            }
         }
         notify::ready();
         outcome

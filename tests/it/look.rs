@@ -68,6 +68,38 @@ fn shape_shows_what_waits_by_org_and_age() {
 }
 
 #[test]
+fn status_says_how_it_is_and_exits_so() {
+    let (site, receiver) = (Site::new(), Receiver::start());
+    let daemon = site.start();
+    troubled(&receiver, &daemon);
+    let status = run(&site, &["status", "--json"]).exits(0).json();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
+    for (pointer, value) in [
+        ("/counts/orgs", json!(3)),
+        ("/counts/webhooks", json!(3)),
+        ("/counts/deliveries", json!(5)),
+        ("/counts/dead_letters", json!(1)),
+        ("/counts/quarantined", json!(0)),
+        ("/in_flight", json!(0)),
+        ("/queues/held", json!(1)),
+        ("/queues/delayed", json!(1)),
+        ("/oldest_due_age_ms", Value::Null),
+        ("/store/health", json!("accepting")),
+        ("/draining", json!(false)),
+        ("/last_error", Value::Null),
+    ] {
+        assert_eq!(status.pointer(pointer), Some(&value), "{pointer} of {status}");
+    }
+    for number in
+        ["/uptime_ms", "/resident_bytes", "/disk/live_bytes", "/disk/allocated_bytes", "/disk/free_bytes"]
+    {
+        assert!(status.pointer(number).unwrap().as_u64().unwrap() > 0, "{number} of {status}");
+    }
+    daemon.kill();
+    run(&site, &["status"]).exits(69).says("not reachable");
+}
+
+#[test]
 fn orgs_that_stand_worst_come_first_when_asked_for() {
     let (site, receiver) = (Site::new(), Receiver::start());
     let daemon = site.start();

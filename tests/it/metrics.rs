@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::support::daemon::{BINARY, retry};
 use crate::support::http::{self, Reply};
+use crate::support::sources::free_address;
 use crate::support::{Answer, Daemon, PATIENCE, Receiver, Site};
 
 /// Every sample, by its name and labels as they are written.
@@ -81,11 +82,6 @@ fn metrics_count_what_is_durable_and_what_came_of_attempts() {
     assert_eq!(scrape(&daemon).get("postrider_orgs{state=\"held\"}"), Some(&1.0));
 }
 
-/// A free port of loopback.
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
 /// Asks over TCP.
 fn ask(at: SocketAddr, method: &str, path: &str) -> Reply {
     let mut stream = TcpStream::connect(at).unwrap();
@@ -97,7 +93,7 @@ fn ask(at: SocketAddr, method: &str, path: &str) -> Reply {
 #[test]
 fn metrics_are_read_over_tcp_where_that_is_configured_and_nothing_else_is() {
     let site = Site::new();
-    let at = free();
+    let at: SocketAddr = free_address().parse().unwrap();
     site.configure(&format!("{}[metrics]\nlisten = \"{at}\"\n", site.config()));
     let daemon = site.start();
     let text = ask(at, "GET", "/metrics").expect(200).text();
@@ -168,6 +164,11 @@ fn metrics_of_orgs_are_those_that_were_named() {
     named("[\"a b\"]");
     let refused = daemon.admin("POST", "/v1/reload", &Value::Null).expect(422).text();
     assert!(refused.contains("metrics.orgs") && refused.contains("a b"), "{refused}");
+    let last_error = daemon.get("/v1/status")["last_error"].clone();
+    assert!(
+        last_error["message"].as_str().unwrap().starts_with("the configuration was not reloaded: "),
+        "{last_error}"
+    );
 }
 
 #[test]
