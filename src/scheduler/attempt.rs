@@ -129,7 +129,7 @@ impl Context {
         charge.keep(delivery.size);
         let org = self.queue.directory().by_number(start.claim.org);
         let webhook = org.as_ref().and_then(|org| org.webhooks.get(&delivery.webhook).cloned());
-        let label = Label::new(org, start.claim, &delivery, self.queue.hub());
+        let label = Label::new(org, start.claim, &delivery);
         let webhook = match webhook {
             None => return Ok(hopeless(label, DeadReason::WebhookDeleted)),
             Some(webhook) if !webhook.enabled => {
@@ -157,7 +157,7 @@ impl Context {
                 return Ok(Tried::Hopeless { label, reason, variable });
             }
         };
-        label.begun(start.attempt);
+        label.begun(self.queue.hub(), start.attempt);
         let at = clock::now();
         let began = Instant::now();
         let made = caught(self.sender.attempt(&addressed, start.attempt)).await;
@@ -214,22 +214,23 @@ impl Context {
                 on_disk(self.queue.bury(claim, Some(attempt.clone()), reason, ended_at)).await?
             }
         };
+        let hub = self.queue.hub();
         if settled == Settled::Stale {
-            label.stale(&attempt);
+            label.stale(hub, &attempt);
             return Ok(End::Void);
         }
         Ok(match outcome {
             Outcome::Delivered => {
-                label.delivered(&attempt);
+                label.delivered(hub, &attempt);
                 End::Delivered
             }
             Outcome::Retry { not_before } => {
-                label.retry(&attempt, not_before);
+                label.retry(hub, &attempt, not_before);
                 let wait = not_before.since(ended_at);
                 End::Deferred { not_before, due: ended.duration_since(self.epoch).saturating_add(wait) }
             }
             Outcome::Hold => {
-                label.held(&attempt);
+                label.held(hub, &attempt);
                 End::Exhausted
             }
             Outcome::Dead { reason } => {

@@ -19,7 +19,6 @@ pub(super) struct Label {
     claim: Claim,
     event_id: EventId,
     event_type: EventType,
-    hub: Arc<Hub>,
 }
 
 /// Writes a line with the delivery's names, and what came of the attempt.
@@ -40,14 +39,13 @@ fn detail(attempt: &Attempt) -> Option<&str> {
 }
 
 impl Label {
-    pub(super) fn new(org: Option<Arc<Org>>, claim: Claim, delivery: &Delivery, hub: &Arc<Hub>) -> Label {
+    pub(super) fn new(org: Option<Arc<Org>>, claim: Claim, delivery: &Delivery) -> Label {
         Label {
             org,
             webhook: delivery.webhook.clone(),
             claim,
             event_id: delivery.event_id.clone(),
             event_type: delivery.event_type.clone(),
-            hub: hub.clone(),
         }
     }
 
@@ -56,9 +54,9 @@ impl Label {
     }
 
     /// An org that is gone has nobody who listens to it.
-    fn tell(&self, happened: Happened, more: impl FnOnce(Fact) -> Fact) {
+    fn tell(&self, hub: &Hub, happened: Happened, more: impl FnOnce(Fact) -> Fact) {
         if let Some(org) = &self.org {
-            self.hub.tell(|| {
+            hub.tell(|| {
                 let fact = Fact::new(happened, clock::now(), org.id.clone());
                 more(fact.of(self.claim.sequence, &self.event_id, &self.event_type, &self.webhook))
             });
@@ -66,12 +64,12 @@ impl Label {
     }
 
     /// An attempt begins.
-    pub(super) fn begun(&self, number: u32) {
-        self.tell(Happened::Attempt, |fact| Fact { attempt: Some(number), ..fact });
+    pub(super) fn begun(&self, hub: &Hub, number: u32) {
+        self.tell(hub, Happened::Attempt, |fact| Fact { attempt: Some(number), ..fact });
     }
 
-    pub(super) fn delivered(&self, attempt: &Attempt) {
-        self.tell(Happened::Delivered, |fact| fact.after(attempt));
+    pub(super) fn delivered(&self, hub: &Hub, attempt: &Attempt) {
+        self.tell(hub, Happened::Delivered, |fact| fact.after(attempt));
         if attempt.number > 1 {
             line!(info, self, attempt, "delivered after it had failed");
         } else {
@@ -79,8 +77,8 @@ impl Label {
         }
     }
 
-    pub(super) fn retry(&self, attempt: &Attempt, not_before: UnixMs) {
-        self.tell(Happened::Retry, |fact| Fact { not_before: Some(not_before), ..fact.after(attempt) });
+    pub(super) fn retry(&self, hub: &Hub, attempt: &Attempt, not_before: UnixMs) {
+        self.tell(hub, Happened::Retry, |fact| Fact { not_before: Some(not_before), ..fact.after(attempt) });
         if attempt.number == 1 {
             line!(info, self, attempt, "retry: the first attempt failed", not_before = display(not_before));
         } else {
@@ -88,8 +86,8 @@ impl Label {
         }
     }
 
-    pub(super) fn held(&self, attempt: &Attempt) {
-        self.tell(Happened::Held, |fact| fact.after(attempt));
+    pub(super) fn held(&self, hub: &Hub, attempt: &Attempt) {
+        self.tell(hub, Happened::Held, |fact| fact.after(attempt));
         line!(warn, self, attempt, "held: the last attempt failed, the queue waits");
     }
 
@@ -104,8 +102,8 @@ impl Label {
         );
     }
 
-    pub(super) fn stale(&self, attempt: &Attempt) {
-        self.tell(Happened::Stale, |fact| fact.after(attempt));
+    pub(super) fn stale(&self, hub: &Hub, attempt: &Attempt) {
+        self.tell(hub, Happened::Stale, |fact| fact.after(attempt));
         line!(info, self, attempt, "attempt ended after its delivery had left the queue");
     }
 }

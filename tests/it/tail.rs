@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::cli::run;
 use crate::support::daemon::retry;
-use crate::support::{Answer, Daemon, PATIENCE, Receiver, Site, wait_until};
+use crate::support::{Answer, Daemon, PATIENCE, Receiver, Site, sources, wait_until};
 
 /// A reader of the stream, listening once it is made.
 struct Reader(BufReader<UnixStream>);
@@ -148,6 +148,34 @@ fn tail_filters_and_refuses_what_would_be_silence() {
         let problem = daemon.admin("GET", &format!("/v1/tail{query}"), &Value::Null).expect(status).json();
         assert_eq!(problem["field"], field, "{problem}");
     }
+}
+
+#[test]
+fn tail_tells_how_requests_of_sources_were_judged() {
+    let receiver = Receiver::start();
+    let (site, _) = sources::site();
+    let daemon = site.start();
+    daemon.org("acme", &receiver.url("/"), &Value::Null);
+    let open = sources::put(&daemon, "acme", "open", &json!({"kind": "token"}));
+    let signed = sources::put(&daemon, "acme", "signed", &json!({"kind": "github", "secret": "c4nary"}));
+    let mut reader = Reader::new(&site, "?event=request,accepted");
+    sources::post_json(&signed, "{\"n\":\"c4nary\"}").expect(401);
+    let (request, fact) = reader.next();
+    assert_eq!(
+        (request.as_str(), &fact["source"], &fact["status"], &fact["deliveries"]),
+        ("request", &"signed".into(), &401.into(), &0.into())
+    );
+    assert!(fact["verdict"].as_str().is_some_and(|verdict| verdict != "accepted"), "{fact}");
+    sources::post_json(&open, "{\"n\":\"c4nary\"}").expect(200);
+    // Its event is durable before its sender is answered.
+    let (accepted, event) = reader.next();
+    let (request, fact) = reader.next();
+    assert_eq!((accepted.as_str(), request.as_str()), ("accepted", "request"));
+    assert_eq!(
+        (&fact["verdict"], &fact["id"], &fact["deliveries"]),
+        (&"accepted".into(), &event["id"], &1.into())
+    );
+    assert!(![event, fact].iter().any(|told| told.to_string().contains("c4nary")));
 }
 
 #[test]
