@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::confirm::{self, Loss};
 use super::destination::DestinationArgs;
 use super::exit::Result;
 use super::paging::Page;
@@ -44,6 +45,9 @@ pub(super) enum ClientCommand {
         /// Delete its webhooks as well; what is queued for them becomes dead letters when its turn comes.
         #[arg(long)]
         cascade: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -118,7 +122,8 @@ pub(super) async fn run(context: &Context, command: ClientCommand) -> Result<()>
             let answer = api.get(&address(&org, &client)).await?;
             if context.global.json { output::json(&answer) } else { output::pairs(output::leaves(&answer)) }
         }
-        ClientCommand::Delete { org, client, cascade } => {
+        ClientCommand::Delete { org, client, cascade, yes } => {
+            confirm::ask(&api, Loss::Client { org: &org, client: &client, cascade }, yes).await?;
             let parameters = [("cascade", cascade.then(|| "true".to_owned()))];
             api.call(Method::DELETE, &with_query(&address(&org, &client), &parameters), None).await?;
             output::note("deleted");

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::confirm::{self, Loss};
 use super::exit::Result;
 use super::paging::Page;
 use super::transport::with_query;
@@ -30,6 +31,9 @@ pub(super) enum OrgCommand {
         /// Throw away what waits in its queue and its dead letters as well.
         #[arg(long)]
         discard: bool,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -107,7 +111,8 @@ pub(super) async fn run(context: &Context, command: OrgCommand) -> Result<()> {
             let answer = api.get(&format!("/v1/orgs/{org}")).await?;
             if context.global.json { output::json(&answer) } else { output::pairs(output::leaves(&answer)) }
         }
-        OrgCommand::Delete { org, discard } => {
+        OrgCommand::Delete { org, discard, yes } => {
+            confirm::ask(&api, Loss::Org { org: &org, discard }, yes).await?;
             let parameters = [("discard", discard.then(|| "true".to_owned()))];
             api.call(Method::DELETE, &with_query(&format!("/v1/orgs/{org}"), &parameters), None).await?;
             output::note("deleted");

@@ -165,20 +165,6 @@ pub(super) fn count(number: u64, one: &str, many: &str) -> String {
     if number == 1 { format!("1 {one}") } else { format!("{number} {many}") }
 }
 
-/// Asks on the terminal; without one, or on any answer but yes, nothing is done. `otherwise` is how to go on without one.
-pub(super) fn confirm(question: &str, yes: bool, otherwise: &str) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} {otherwise}")));
-    }
-    write!(std::io::stderr(), "{question} [y/N] ").unwrap_or_default();
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::failed(error.to_string()))?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") { Ok(()) } else { Err(Failure::failed("nothing was done")) }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;

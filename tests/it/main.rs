@@ -82,6 +82,8 @@ mod activation;
 mod store_refused;
 // The bench, with a daemon of its own.
 mod bench;
+// What is asked before something is lost, acting on many, the audit line.
+mod acting;
 // The commands as processes of their own.
 mod cli;
 // Incoming webhooks from the command line.

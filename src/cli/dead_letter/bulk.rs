@@ -1,15 +1,14 @@
 //! `postrider dead-letter retry` and `discard`: by id, by filter, or all.
 
-use std::io::Read;
-
 use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::Filter;
+use crate::cli::confirm::{self, Loss, letters};
 use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::transport::Transport;
-use crate::cli::{Context, output};
+use crate::cli::{Context, output, several};
 use crate::model::EventId;
 
 /// Several dead letters: by their ids, by filter, or all.
@@ -95,19 +94,12 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
         if matched == 0 {
             return told(context, &answer, "", 0);
         }
-        let question = match verb {
-            Verb::Retry => format!("Retry {}?", letters(matched)),
-            Verb::Discard => format!("Discard {} for good?", letters(matched)),
-        };
-        output::confirm(&question, false, "Say so with --yes, or look first with --dry-run")?;
+        let discard = matches!(verb, Verb::Discard);
+        confirm::ask(api, Loss::Matching { number: matched, discard }, false).await?;
     }
     let answer = call(false).await?;
     let done = answer.get(verb.done()).and_then(Value::as_u64).unwrap_or(0);
     told(context, &answer, &format!("{} {}", letters(done), verb.done()), done)
-}
-
-fn letters(number: u64) -> String {
-    output::count(number, "dead letter", "dead letters")
 }
 
 /// Says what was done; nothing at all exits 2.
@@ -121,7 +113,10 @@ fn told(context: &Context, answer: &Value, said: &str, number: u64) -> Result<()
 }
 
 async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
-    let ids = ids(&bulk.ids)?;
+    let ids: Vec<EventId> = several::names(&bulk.ids)?;
+    if matches!(verb, Verb::Discard) && !bulk.dry_run {
+        confirm::ask(api, Loss::DeadLetters { number: ids.len() as u64 }, bulk.yes).await?;
+    }
     let (mut done, mut missing) = (0, 0);
     for id in &ids {
         let outcome = if bulk.dry_run {
@@ -150,36 +145,4 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
         output::note(&format!("{} {would}{}", letters(done), verb.done()));
     }
     if missing > 0 { Err(Failure::silent(Exit::NotFound)) } else { Ok(()) }
-}
-
-/// Ids from arguments, with `-` replaced by those on stdin. All are checked before any is acted on.
-fn ids(arguments: &[String]) -> Result<Vec<EventId>> {
-    let mut texts = Vec::new();
-    for argument in arguments {
-        if argument == "-" {
-            let mut input = String::new();
-            std::io::stdin()
-                .read_to_string(&mut input)
-                .map_err(|error| Failure::failed(format!("cannot read ids from stdin: {error}")))?;
-            texts.extend(input.split_whitespace().map(str::to_owned));
-        } else {
-            texts.push(argument.clone());
-        }
-    }
-    let parse = |text: &String| {
-        text.parse().map_err(|rule| Failure::usage(format!("\"{}\": {rule}", text.escape_debug())))
-    };
-    texts.iter().map(parse).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ids_are_checked_before_anything_is_done() {
-        let texts = |texts: &[&str]| ids(&texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>());
-        assert_eq!(texts(&["1-2", "evt_3"]).unwrap().len(), 2);
-        assert_eq!(texts(&["1-2", "../x"]).unwrap_err().exit, Exit::Usage);
-    }
 }

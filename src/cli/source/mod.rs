@@ -7,6 +7,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::confirm::{self, Loss};
 use super::exit::Result;
 use super::paging::Page;
 use super::transport::Transport;
@@ -76,6 +77,9 @@ pub(super) enum SourceCommand {
         org: OrgId,
         /// The source.
         source: SourceId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -96,9 +100,7 @@ pub(super) async fn run(context: &Context, command: SourceCommand) -> Result<()>
         }
         SourceCommand::Test(args) => trial::run(&api, json_wanted, &args).await,
         SourceCommand::ResetToken { org, source, yes } => {
-            let question =
-                format!("Reset the token of {source}? Senders with the old address are refused at once.");
-            output::confirm(&question, yes, "Say so with --yes")?;
+            confirm::ask(&api, Loss::Token { source: &source }, yes).await?;
             let path = format!("{}/reset-token", address(&org, &source));
             let answer = api.call(Method::POST, &path, Some(&json!({}))).await?;
             if json_wanted {
@@ -118,7 +120,8 @@ pub(super) async fn run(context: &Context, command: SourceCommand) -> Result<()>
             let answer = api.call(Method::POST, &path, Some(&json!({}))).await?;
             output::done(json_wanted, &answer, "disabled")
         }
-        SourceCommand::Delete { org, source } => {
+        SourceCommand::Delete { org, source, yes } => {
+            confirm::ask(&api, Loss::Source { org: &org, source: &source }, yes).await?;
             api.call(Method::DELETE, &address(&org, &source), None).await?;
             output::note("deleted");
             Ok(())

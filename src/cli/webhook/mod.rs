@@ -10,6 +10,7 @@ use clap::Subcommand;
 use http::Method;
 use serde_json::{Map, Value, json};
 
+use super::confirm::{self, Loss};
 use super::enqueue::read_input;
 use super::exit::{Exit, Failure, Result};
 use super::paging::Page;
@@ -64,6 +65,9 @@ pub(super) enum WebhookCommand {
         org: OrgId,
         /// The webhook.
         webhook: WebhookId,
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -144,7 +148,8 @@ pub(super) async fn run(context: &Context, command: WebhookCommand) -> Result<()
             output::done(context.global.json, &answer, "disabled")
         }
         WebhookCommand::RotateSecret(args) => rotate::run(&api, context.global.json, &args).await,
-        WebhookCommand::Delete { org, webhook } => {
+        WebhookCommand::Delete { org, webhook, yes } => {
+            confirm::ask(&api, Loss::Webhook { org: &org, webhook: &webhook }, yes).await?;
             api.call(Method::DELETE, &address(&org, &webhook), None).await?;
             output::note("deleted");
             Ok(())

@@ -7,6 +7,7 @@ use http::Method;
 use serde_json::{Map, Value, json};
 
 use super::duration;
+use crate::cli::confirm::{self, Loss};
 use crate::cli::destination::secret;
 use crate::cli::exit::Result;
 use crate::cli::output;
@@ -26,11 +27,17 @@ pub(in crate::cli) struct RotateArgs {
     /// The file with the new secret [default: one is made].
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+    /// Do not ask before the old secret ends at once (--keep 0s).
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Prints the new secret, once, on stdout.
 pub(super) async fn run(api: &Transport, json: bool, args: &RotateArgs) -> Result<()> {
     let mut body = Map::new();
+    if args.keep.is_some_and(|keep| keep.0.is_zero()) {
+        confirm::ask(api, Loss::OldSecret { org: &args.org, webhook: &args.webhook }, args.yes).await?;
+    }
     if let Some(keep) = args.keep {
         body.insert("keep".to_owned(), json!(keep));
     }
