@@ -6,13 +6,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::audit::Did;
 use super::body::JsonBody;
 use super::params::{ClientName, KnownOrg, MaybeClient, Query, cursor};
 use super::wire::{ClientOut, Page, read_client};
 use super::{App, Json};
 use crate::clock;
 use crate::intake;
-use crate::model::{Client, ClientId};
+use crate::model::{Client, ClientId, Target};
 use crate::queue::{Org, Refused};
 use crate::serving::problem::{Kind, Problem};
 
@@ -27,7 +28,6 @@ pub(super) async fn put(
     let client = read_client(id.clone(), &body.bytes, &known, clock::now())?;
     let judge = move |org: &Org, client: &Client| intake::check_client(&known, org, client);
     let created = app.queue.put_client_if(&org.id, client, judge).await??;
-    tracing::info!(org = %org.id, client = %id, created, "client saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let org = app.org(org.id.as_str())?;
     Ok((status, Json(ClientOut::of(find(&org, Some(&id))?, &org))).into_response())
@@ -57,12 +57,13 @@ pub(super) async fn delete(
     KnownOrg(org): KnownOrg,
     MaybeClient(id): MaybeClient,
     query: Query,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let cascade = query.only(&["cascade"])?.flag("cascade")?;
     let id = find(&org, id.as_ref())?.id.clone();
     app.queue.delete_client(&org.id, &id, cascade).await?;
-    tracing::info!(org = %org.id, client = %id, cascade, "client deleted");
-    Ok(StatusCode::NO_CONTENT)
+    let is_its = |target: &Target| matches!(target, Target::Client { client, .. } if *client == id);
+    let webhooks = org.webhooks.values().filter(|webhook| is_its(&webhook.target)).count() as u64;
+    Ok((Did::dropped(webhooks).said(), StatusCode::NO_CONTENT).into_response())
 }
 
 fn find<'a>(org: &'a Org, id: Option<&ClientId>) -> Result<&'a Client, Problem> {

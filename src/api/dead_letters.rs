@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde::Serialize;
 
+use super::audit::Did;
 use super::body::{JsonBody, OptionalJsonBody};
 use super::params::{DeadLetterName, KnownOrg, Query, cursor};
 use super::wire::{DeadListed, DeadShown, Members, Page};
@@ -78,7 +79,6 @@ pub(super) async fn discard(
     if app.queue.discard(vec![id]).await? == 0 {
         return Err(unknown());
     }
-    tracing::info!(dead_letter = %id, org = org_of(&app, id), "dead letter discarded");
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -94,7 +94,6 @@ pub(super) async fn retry(
         let org_is_gone = app.queue.directory().by_number(id.org).is_none();
         return Err(if org_is_gone { Refused::UnknownOrg.into() } else { unknown() });
     }
-    tracing::info!(dead_letter = %id, org = org_of(&app, id), "dead letter is to be delivered again");
     Ok(Json(Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false }).into_response())
 }
 
@@ -127,17 +126,15 @@ async fn many(app: &App, body: &[u8], action: Action) -> Result<Response, Proble
     let Many { filter, dry_run } = read_many(body, &app.settings().catalogue)?;
     let done = if dry_run { Action::Count } else { action };
     let run = dead_letters::run(&app.queue, &filter, done, clock::now()).await?;
-    if !dry_run {
-        tracing::info!(?action, matched = run.matched, done = run.done, "dead letters handled by filter");
-    }
     let count = |wanted| (action == wanted).then_some(run.done);
-    Ok(Json(Answer {
+    let did = Did { dry_run, org: filter.org, ..Did::touched(run.done) };
+    let answer = Answer {
         matched: run.matched,
         retried: count(Action::Retry),
         discarded: count(Action::Discard),
         dry_run,
-    })
-    .into_response())
+    };
+    Ok((did.said(), Json(answer)).into_response())
 }
 
 struct Many {

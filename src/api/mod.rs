@@ -21,6 +21,7 @@
 //! Limits beside those of `serving`, each with its constant or setting: a body and a line 1 MiB, JSON 128 levels deep, bytes
 //! of unanswered lines in the whole daemon, and how long a stream may be idle.
 
+mod audit;
 mod body;
 mod changes;
 mod clients;
@@ -290,7 +291,12 @@ pub fn router(app: Arc<App>, socket: Socket) -> Router {
     let mut router = Router::new();
     for (path, call, also_on) in calls() {
         let served = socket == Socket::Admin || also_on == Some(socket);
-        router = router.route(path, if served { call } else { any(admin_socket_only) });
+        let call = match socket {
+            Socket::Admin => audit::audited(path, call),
+            Socket::Submit if served => call,
+            Socket::Submit => any(admin_socket_only),
+        };
+        router = router.route(path, call);
     }
     router.method_not_allowed_fallback(method_not_allowed).fallback(not_found).with_state(app)
 }

@@ -6,6 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use super::audit::Did;
 use super::body::JsonBody;
 use super::params::{KnownOrg, OrgName, Query, cursor};
 use super::queue::state_of;
@@ -13,7 +14,7 @@ use super::wire::{LimitsOut, OrgOut, Page, QueueOut, QueuedOut, read_org};
 use super::{App, Json};
 use crate::clock;
 use crate::model::OrgId;
-use crate::queue::{Org, Queued};
+use crate::queue::{Org, QueueSummary, Queued};
 use crate::serving::problem::Problem;
 
 /// `PUT /v1/orgs/{org}`: 201 created, 200 replaced.
@@ -24,7 +25,6 @@ pub(super) async fn put(
 ) -> Result<Response, Problem> {
     let settings = read_org(&body.bytes, clock::now())?;
     let created = app.queue.put_org(id.clone(), settings).await?;
-    tracing::info!(org = %id, created, "org saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let org = app.org(id.as_str())?;
     let head = head(&app, &org).await?;
@@ -79,11 +79,11 @@ pub(super) async fn delete(
     State(app): State<Arc<App>>,
     KnownOrg(org): KnownOrg,
     query: Query,
-) -> Result<StatusCode, Problem> {
+) -> Result<Response, Problem> {
     let discard = query.only(&["discard"])?.flag("discard")?;
+    let QueueSummary { depth, dead_letters, .. } = app.queue.summary(org.number);
     app.queue.delete_org(&org.id, discard).await?;
-    tracing::info!(org = %org.id, discard, "org deleted");
-    Ok(StatusCode::NO_CONTENT)
+    Ok((Did::dropped(depth + dead_letters).said(), StatusCode::NO_CONTENT).into_response())
 }
 
 /// The delivery at the head of the org's queue. Orgs without one, which are most, cost no read.

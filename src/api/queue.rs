@@ -111,7 +111,6 @@ pub(super) async fn retry_now(
 ) -> Result<Response, Problem> {
     Members::parse(&body, &[])?;
     let sequence = app.queue.retry_now(&org.id).await?;
-    tracing::info!(org = %org.id, %sequence, "head is to be tried now");
     let standing = standing(&app, &org);
     Ok(Json(json!({ "sequence": sequence, "state": standing.state, "paused": standing.paused }))
         .into_response())
@@ -126,7 +125,6 @@ pub(super) async fn skip(
     let reason = reason(&body)?;
     let waited_for = attempt_ended(&app, &org).await;
     let id = app.queue.skip(&org.id, waited_for, reason, clock::now()).await?;
-    tracing::info!(org = %org.id, sequence = %id.sequence, "head skipped");
     Ok(Json(json!({ "dead_letter": id.to_string(), "sequence": id.sequence })).into_response())
 }
 
@@ -153,7 +151,6 @@ pub(super) async fn pause(
 ) -> Result<Response, Problem> {
     let reason = reason(&body)?;
     app.queue.pause(&org.id, reason, clock::now()).await?;
-    tracing::info!(org = %org.id, "org paused");
     Ok(Json(standing(&app, &org)).into_response())
 }
 
@@ -165,7 +162,6 @@ pub(super) async fn resume(
 ) -> Result<Response, Problem> {
     reason(&body)?;
     app.queue.resume(&org.id).await?;
-    tracing::info!(org = %org.id, "org resumed");
     Ok(Json(standing(&app, &org)).into_response())
 }
 

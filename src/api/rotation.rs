@@ -43,6 +43,5 @@ pub(super) async fn post(
         is_secret_of(signature, &new).ok().map(|()| signature.rotate(new, until, now))
     });
     rotated.await?.ok_or_else(unsigned)?;
-    tracing::info!(org = %org.id, webhook = %webhook.id, previous_valid_until = %until, "signing secret rotated");
     Ok(Json(json!({ "secret": secret.expose(), "previous_valid_until": until })).into_response())
 }

@@ -37,7 +37,6 @@ pub(super) async fn put(
     let token = new_token();
     let source = read_source(id.clone(), &body.bytes, &known, TokenHash::of(&token), clock::now())?;
     let created = app.queue.put_source(&org.id, source).await?;
-    tracing::info!(org = %org.id, source = %id, created, "source saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let shown = shown(&app, &org.id.clone(), &id, created.then_some(&*token))?;
     Ok((status, shown).into_response())
@@ -120,7 +119,6 @@ pub(super) async fn reset_token(
         (source.token, source.token_at, source.updated_at) = (hash, now, now);
     });
     changed.await?;
-    tracing::info!(org = %org.id, source = %id, "the source has a new address");
     let settings = app.gate.as_ref().map(|gate| gate.settings());
     let url = address(settings.as_deref(), &org.id, &id, &token);
     let listening = settings.is_some_and(|settings| settings.listening.is_some());
@@ -161,7 +159,6 @@ async fn switch(
         (source.enabled, source.updated_at) = (enabled, now);
     });
     changed.await?;
-    tracing::info!(org = %org.id, source = %id, enabled, "source switched");
     shown(&app, &org.id, &id, None)
 }
 
@@ -176,7 +173,6 @@ pub(super) async fn delete(
     if let Some(gate) = &app.gate {
         gate.traffic.forget(org.number, &id);
     }
-    tracing::info!(org = %org.id, source = %id, "source deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 

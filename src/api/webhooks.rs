@@ -35,7 +35,6 @@ pub(super) async fn put(
     // Judged in the committer: two that are saved at once cannot both be the last one.
     let judge = move |org: &Org, webhook: &Webhook| intake::check_webhook(&known, org, webhook);
     let created = app.queue.put_webhook_if(&org.id, webhook, judge).await??;
-    tracing::info!(org = %org.id, webhook = %id, created, "webhook saved");
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let org = app.org(org.id.as_str())?;
     let saved = find(&org, Some(&id))?;
@@ -103,7 +102,6 @@ async fn switch(
         (webhook.enabled, webhook.updated_at) = (enabled, now);
     });
     changed.await?;
-    tracing::info!(org = %org.id, webhook = %id, enabled, "webhook switched");
     let org = app.org(org.id.as_str())?;
     Ok(Json(WebhookOut::from(find(&org, Some(&id))?)).into_response())
 }
@@ -116,7 +114,6 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     let id = find(&org, id.as_ref())?.id.clone();
     app.queue.delete_webhook(&org.id, &id).await?;
-    tracing::info!(org = %org.id, webhook = %id, "webhook deleted");
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -21,6 +21,11 @@ pub trait Door: Send + Sync + 'static {
     /// Otherwise they wait in the kernel.
     const LETS_IN: bool;
 
+    /// The process on the other side, as far as it can be told.
+    fn process(_accepted: &Self::Accepted) -> Process {
+        Process(None)
+    }
+
     /// The next connection, and who it is from.
     fn accept(&self) -> impl Future<Output = io::Result<(Self::Accepted, Peer)>> + Send;
 
@@ -38,6 +43,10 @@ impl Door for UnixListener {
         let (stream, _) = UnixListener::accept(self).await?;
         let user = stream.peer_cred().map_or(NOBODY, |peer| peer.uid());
         Ok((stream, Peer::User(user)))
+    }
+
+    fn process(accepted: &UnixStream) -> Process {
+        Process(accepted.peer_cred().ok().and_then(|peer| peer.pid()))
     }
 
     async fn open(&self, accepted: UnixStream) -> io::Result<UnixStream> {
@@ -65,6 +74,10 @@ impl Door for TcpListener {
 
 /// The user that the kernel names where it cannot tell.
 const NOBODY: u32 = 65_534;
+
+/// The process that made the connection, by its id where the kernel tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Process(pub Option<i32>);
 
 /// Whose connection it is, as far as that matters for everybody's share of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

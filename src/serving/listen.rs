@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::crowd::{Call, CallBody, Crowd, Member};
-use super::door::{Door, Peer};
+use super::door::{Door, Peer, Process};
 use super::lobby::Lobby;
 use super::problem::{Kind, Problem};
 use super::refused::{HeldBack, Refusals};
@@ -239,10 +239,11 @@ async fn connection<D: Door>(
     member: Arc<Member>,
     serving: Arc<Serving>,
 ) {
+    let process = D::process(&accepted);
     let Some(stream) = open(door, accepted, &member, &serving).await else { return };
     let (called, router) = (member.clone(), serving.router.clone());
     let service = service_fn(move |request| {
-        answer(router.clone(), D::SECRET_PATHS, (called.peer(), called.call()), request)
+        answer(router.clone(), D::SECRET_PATHS, (called.peer(), process, called.call()), request)
     });
     let mut connection = serving.builder.serve_connection(TokioIo::new(stream), service);
     let mut ended = tokio::select! {
@@ -290,11 +291,12 @@ async fn connection<D: Door>(
 async fn answer(
     router: Router,
     secret_paths: bool,
-    (peer, call_lasts): (Peer, Call),
+    (peer, process, call_lasts): (Peer, Process, Call),
     mut request: Request<Incoming>,
 ) -> Result<Response<CallBody>, Infallible> {
     let path = if secret_paths { String::new() } else { request.uri().path().to_owned() };
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(process);
     let call = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
     let response = match call.catch_unwind().await {
         Ok(Ok(response)) => response,

@@ -16,7 +16,7 @@ mod refused;
 mod stall;
 mod turns;
 
-pub use door::{Door, Peer};
+pub use door::{Door, Peer, Process};
 pub use listen::{ConnectionLimits, serve};
 pub use per_org::PerOrg;
 pub use turns::{Turn, Turns};
