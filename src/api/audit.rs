@@ -133,7 +133,8 @@ mod tests {
 
     #[test]
     fn names_come_from_the_path_and_only_names() {
-        let (org, id) = names("/v1/orgs/{org}/webhooks/{webhook}/enable", "/v1/orgs/acme/webhooks/main/enable");
+        let (org, id) =
+            names("/v1/orgs/{org}/webhooks/{webhook}/enable", "/v1/orgs/acme/webhooks/main/enable");
         assert_eq!((org.as_deref(), id.as_deref()), (Some("acme"), Some("main")));
         assert_eq!(
             names("/v1/dead-letters/{id}/retry", "/v1/dead-letters/1-2/retry"),

@@ -14,7 +14,7 @@ use super::wire::{DeadListed, DeadShown, Members, Page};
 use super::{App, Json};
 use crate::catalogue::Catalogue;
 use crate::clock;
-use crate::dead_letters::{self, Action, Found};
+use crate::dead_letters::{self, Action, At, Found};
 use crate::model::{DeadLetterId, EventId, EventType, UnixMs};
 use crate::queue::{DeadCursor, DeadFilter, Refused};
 use crate::serving::problem::{Kind, Problem};
@@ -88,28 +88,30 @@ pub(super) async fn retry(
     DeadLetterName(name): DeadLetterName,
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<Response, Problem> {
-    Members::parse(&body, &[])?;
+    let at = place(&Members::parse(&body, &["at"])?)?;
     let id = find(&app, &name).await?;
-    if app.queue.revive(vec![id]).await? == 0 {
+    if dead_letters::retry(&app.queue, vec![id], at).await? == 0 {
         let org_is_gone = app.queue.directory().by_number(id.org).is_none();
         return Err(if org_is_gone { Refused::UnknownOrg.into() } else { unknown() });
     }
     Ok(Json(Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false }).into_response())
 }
 
-/// The name of its org, for the log.
-fn org_of(app: &App, id: DeadLetterId) -> Option<String> {
-    app.queue.directory().by_number(id.org).map(|org| org.id.to_string())
+/// `"at"`: where in its queue what is retried goes.
+fn place(members: &Members) -> Result<At, Problem> {
+    let at = members.text("at")?;
+    at.map_or(Ok(At::default()), |at| at.parse().map_err(|rule: &str| members.invalid("at", rule)))
 }
 
-/// `POST /v1/dead-letters/retry`: those that match, in order of death.
+/// `POST /v1/dead-letters/retry`: those that match, in their original order.
 pub(super) async fn retry_many(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, Problem> {
-    many(&app, &body.bytes, Action::Retry).await
+    let retry = |members: &Members| Ok(Action::Retry(place(members)?));
+    many(&app, &body.bytes, &RETRY, retry).await
 }
 
 /// `POST /v1/dead-letters/discard`.
 pub(super) async fn discard_many(State(app): State<Arc<App>>, body: JsonBody) -> Result<Response, Problem> {
-    many(&app, &body.bytes, Action::Discard).await
+    many(&app, &body.bytes, &DISCARD, |_| Ok(Action::Discard)).await
 }
 
 #[derive(Serialize)]
@@ -122,32 +124,48 @@ struct Answer {
     dry_run: bool,
 }
 
-async fn many(app: &App, body: &[u8], action: Action) -> Result<Response, Problem> {
-    let Many { filter, dry_run } = read_many(body, &app.settings().catalogue)?;
+async fn many(
+    app: &App,
+    body: &[u8],
+    known: &'static [&'static str],
+    action: impl Fn(&Members) -> Result<Action, Problem>,
+) -> Result<Response, Problem> {
+    let Many { filter, dry_run, action } = read_many(body, known, action, &app.settings().catalogue)?;
     let done = if dry_run { Action::Count } else { action };
     let run = dead_letters::run(&app.queue, &filter, done, clock::now()).await?;
-    let count = |wanted| (action == wanted).then_some(run.done);
+    let discards = action == Action::Discard;
     let did = Did { dry_run, org: filter.org, ..Did::touched(run.done) };
     let answer = Answer {
         matched: run.matched,
-        retried: count(Action::Retry),
-        discarded: count(Action::Discard),
+        retried: (!discards).then_some(run.done),
+        discarded: discards.then_some(run.done),
         dry_run,
     };
     Ok((did.said(), Json(answer)).into_response())
 }
 
+/// The fields of a discard by filter, and of a retry.
+const DISCARD: [&str; 10] =
+    ["org", "webhook", "type", "event_id", "reason", "since", "until", "dry_run", "all", "filter"];
+const RETRY: [&str; 11] =
+    ["org", "webhook", "type", "event_id", "reason", "since", "until", "dry_run", "all", "filter", "at"];
+
 struct Many {
     filter: DeadFilter,
     dry_run: bool,
+    action: Action,
 }
 
 /// The filter's fields beside `dry_run`, or in an object `filter` of their own. A filter that leaves everything open must
-/// say so with `"all": true`, unless it only counts.
-fn read_many(body: &[u8], catalogue: &Catalogue) -> Result<Many, Problem> {
-    const KNOWN: &[&str] =
-        &["org", "webhook", "type", "event_id", "reason", "since", "until", "dry_run", "all", "filter"];
-    let outer = Members::parse(body, KNOWN)?;
+/// say so with `"all": true`, unless it only counts. `action` reads the fields beside those.
+fn read_many(
+    body: &[u8],
+    known: &'static [&'static str],
+    action: impl Fn(&Members) -> Result<Action, Problem>,
+    catalogue: &Catalogue,
+) -> Result<Many, Problem> {
+    let outer = Members::parse(body, known)?;
+    let action = action(&outer)?;
     let inner = outer.object("filter", &FILTERS)?;
     if inner.is_some()
         && let Some(name) = FILTERS.into_iter().find(|name| outer.raw(name).is_some())
@@ -165,7 +183,7 @@ fn read_many(body: &[u8], catalogue: &Catalogue) -> Result<Many, Problem> {
     if all && !is_open(&filter) {
         return Err(outer.invalid("all", "cannot be given together with a filter"));
     }
-    Ok(Many { filter, dry_run })
+    Ok(Many { filter, dry_run, action })
 }
 
 fn is_open(filter: &DeadFilter) -> bool {
@@ -252,7 +270,7 @@ mod tests {
     use super::*;
 
     fn read(body: &[u8]) -> Result<Many, Problem> {
-        read_many(body, &Catalogue::shipped())
+        read_many(body, &RETRY, |members| Ok(Action::Retry(place(members)?)), &Catalogue::shipped())
     }
     use crate::model::DeadReason;
 
@@ -284,6 +302,8 @@ mod tests {
         }
         refused(r#"{"filter":{"org":"a"},"org":"b"}"#, Kind::InvalidField, "/org");
         refused(r#"{"filter":{"resaon":"skipped"}}"#, Kind::UnknownField, "/filter/resaon");
+        refused(r#"{"at":"front","all":true}"#, Kind::InvalidField, "/at");
+        assert_eq!(read(br#"{"at":"head","all":true}"#).unwrap().action, Action::Retry(At::Head));
         refused(r#"{"reason":"tired"}"#, Kind::InvalidField, "/reason");
         refused(r#"{"filter":{"until":"yesterday"}}"#, Kind::InvalidField, "/filter/until");
         refused(r#"{"org":"-"}"#, Kind::InvalidField, "/org");

@@ -87,6 +87,9 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
     for (name, help, value) in [
         ("queue_depth", "Deliveries that wait, in all queues.", usage.deliveries),
+        ("queue_bytes", "Payload bytes that wait, in all queues.", usage.live_bytes),
+        ("queue_depth_max", "Deliveries that may wait, in all queues.", usage.max_total.deliveries),
+        ("queue_bytes_max", "Payload bytes that may wait, in all queues.", usage.max_total.bytes),
         ("dead_letters", "Dead letters that are kept.", usage.dead_letters),
         ("store_bytes", "What the store takes on disk.", usage.allocated_bytes),
         ("store_free_bytes", "What is free on the store's disk.", usage.free_bytes),

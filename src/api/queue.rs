@@ -92,7 +92,8 @@ pub(super) fn state_of(app: &App, org: OrgNumber, summary: &QueueSummary) -> Que
     let due_later = |head: crate::model::Head| head.not_before.is_some_and(|at| at > clock::now());
     match summary.head {
         // A pause lets the attempt in flight end; until it has, that is what is going on.
-        Some(head) if attempted.is_some_and(|(sequence, _)| sequence == head.sequence) => {
+        // One that was put before it is the head already, and waits for that.
+        Some(head) if attempted.is_some_and(|(sequence, _)| sequence >= head.sequence) => {
             QueueState::InFlight
         }
         Some(head) if head.held => QueueState::Held,

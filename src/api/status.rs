@@ -12,7 +12,7 @@ use super::{App, Json};
 use crate::clock;
 use crate::measure::process;
 use crate::model::UnixMs;
-use crate::queue::{StoreHealth, StoreUsage};
+use crate::queue::{QueueLimits, StoreHealth, StoreUsage};
 use crate::scheduler::Snapshot;
 use crate::serving::problem::{Kind, Problem};
 
@@ -27,6 +27,7 @@ struct Status {
     queues: Queues,
     /// Memory of the process.
     resident_bytes: Option<u64>,
+    limits: Limits,
     disk: Disk,
     store: Store,
     /// Where requests of sources are taken.
@@ -51,6 +52,14 @@ struct Queues {
     ready: u64,
     delayed: u64,
     held: u64,
+}
+
+/// What may wait in all queues together, and how much of that does: the nearer of the two, 1 when nothing more is accepted.
+#[derive(Serialize)]
+struct Limits {
+    deliveries: u64,
+    bytes: u64,
+    used: f64,
 }
 
 #[derive(Serialize)]
@@ -98,6 +107,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         reserve_bytes,
         quarantined,
         blob_files,
+        max_total,
     } = usage.unwrap_or_default();
     let health = app.queue.health().borrow().clone();
     let (queues, oldest_due) = queues(&app);
@@ -110,6 +120,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         in_flight: queues.in_flight,
         queues,
         resident_bytes: process::resident_bytes(),
+        limits: limits(max_total, deliveries, live_bytes),
         disk: Disk { live_bytes, allocated_bytes, free_bytes, reserve_bytes, blob_files },
         store: store(&health),
         sources: sources(&app),
@@ -117,6 +128,12 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         last_error: last_error(&app, health),
     })
     .into_response()
+}
+
+fn limits(QueueLimits { deliveries, bytes }: QueueLimits, waiting: u64, waiting_bytes: u64) -> Limits {
+    #[expect(clippy::cast_precision_loss, reason = "a share of a limit, to three places")]
+    let share = |part: u64, whole: u64| (part as f64 / whole.max(1) as f64 * 1000.0).round() / 1000.0;
+    Limits { deliveries, bytes, used: share(waiting, deliveries).max(share(waiting_bytes, bytes)) }
 }
 
 /// Without a scheduler nothing is chosen, and nothing is due.

@@ -43,6 +43,8 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
     let queue = QueueLimits {
         max_deliveries: r.integer("queue.max_deliveries", 1..=1_000_000_000),
         max_bytes: r.bytes("queue.max_bytes", KIB..=1024 * TIB),
+        max_total_deliveries: r.integer("queue.max_total_deliveries", 1..=1_000_000_000_000),
+        max_total_bytes: r.bytes("queue.max_total_bytes", KIB..=1024 * TIB),
     };
     let limits = Limits {
         max_body_bytes: small(r.bytes("limits.max_body_bytes", KIB..=BODY_BYTES_MAX)),

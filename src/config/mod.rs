@@ -117,6 +117,10 @@ pub struct QueueLimits {
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org.
     pub max_bytes: u64,
+    /// Deliveries that may wait in all queues together.
+    pub max_total_deliveries: u64,
+    /// Their payload bytes.
+    pub max_total_bytes: u64,
 }
 
 /// `[limits]`
@@ -323,6 +327,10 @@ impl Config {
             reserve_bytes: self.store.reserve_bytes,
             max_deliveries: self.queue.max_deliveries,
             max_bytes: self.queue.max_bytes,
+            max_total: crate::queue::QueueLimits {
+                deliveries: self.queue.max_total_deliveries,
+                bytes: self.queue.max_total_bytes,
+            },
         }
     }
 }

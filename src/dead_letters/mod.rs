@@ -1,12 +1,12 @@
 //! Give up, the last step of the path: what is done with dead letters afterwards. Finding one by name, and retrying or discarding many by
-//! filter, in the order in which they died. Not here: burying (the queue does it in the commit that takes the delivery
+//! filter, in the order in which they were accepted. Not here: burying (the queue does it in the commit that takes the delivery
 //! off its queue) and showing (`api`).
 
 #[cfg(test)]
 mod tests;
 
 use crate::model::{DeadLetterId, EventId, UnixMs};
-use crate::queue::{DeadCursor, DeadFilter, Queue, Refused};
+use crate::queue::{DeadFilter, Queue, Refused};
 
 /// Dead letters handled in one step: each step is one commit, so that a run over many never holds up the queues.
 const STEP: usize = 500;
@@ -16,12 +16,52 @@ const CANDIDATES_MAX: usize = 20;
 /// What to do with the dead letters that match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Append them to the tails of their orgs' queues, in order of death, with fresh attempts.
-    Retry,
+    /// Put them into their orgs' queues again, in their original order, with fresh attempts.
+    Retry(At),
     /// Remove them for good.
     Discard,
     /// Only count them.
     Count,
+}
+
+/// Where in its queue what is retried goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum At {
+    /// Behind all that waits, with sequences of its own.
+    #[default]
+    Tail,
+    /// Before all that waits and has not been tried, with the sequences that it had.
+    Head,
+}
+
+impl At {
+    /// Every place.
+    pub const ALL: [At; 2] = [At::Tail, At::Head];
+
+    /// Its word.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            At::Tail => "tail",
+            At::Head => "head",
+        }
+    }
+}
+
+impl std::str::FromStr for At {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<At, &'static str> {
+        At::ALL.into_iter().find(|at| at.word() == text).ok_or("must be \"tail\" or \"head\"")
+    }
+}
+
+/// Puts dead letters into their orgs' queues again. Answers how many were there.
+pub async fn retry(queue: &Queue, ids: Vec<DeadLetterId>, at: At) -> Result<u64, Refused> {
+    match at {
+        At::Tail => queue.revive(ids).await,
+        At::Head => queue.revive_at_head(ids).await,
+    }
 }
 
 /// What a run came to.
@@ -34,25 +74,24 @@ pub struct Run {
     pub done: u64,
 }
 
-/// Applies `action` to every dead letter that matches and had died by `now`. One that dies again while the run goes on
-/// is not met a second time.
+/// Applies `action` to every dead letter that matches and had died by `now`, in the order in which they were accepted. One that
+/// dies again while the run goes on is not met a second time.
 pub async fn run(queue: &Queue, filter: &DeadFilter, action: Action, now: UnixMs) -> Result<Run, Refused> {
     let end = UnixMs(now.0.saturating_add(1));
     let until = Some(filter.until.map_or(end, |until| until.min(end)));
     let filter = DeadFilter { until, ..filter.clone() };
     let mut total = Run::default();
-    let mut after: Option<DeadCursor> = None;
+    let mut after: Option<DeadLetterId> = None;
     loop {
-        let page = queue.dead_list(filter.clone(), after, STEP).await?;
-        let ids: Vec<DeadLetterId> = page.items.iter().map(|dead_letter| dead_letter.id).collect();
+        let (ids, next) = queue.dead_in_order(filter.clone(), after, STEP).await?;
         total.matched += ids.len() as u64;
         total.done += match action {
             _ if ids.is_empty() => 0,
-            Action::Retry => queue.revive(ids).await?,
+            Action::Retry(at) => retry(queue, ids, at).await?,
             Action::Discard => queue.discard(ids).await?,
             Action::Count => 0,
         };
-        match page.next {
+        match next {
             Some(next) => after = Some(next),
             None => return Ok(total),
         }

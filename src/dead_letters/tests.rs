@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{Event, OrgSettings, Target, UrlTemplate, Webhook};
-use crate::queue::{Append, MasterKey, StoreOptions};
+use crate::queue::{Append, MasterKey, QueueLimits, StoreOptions};
 
 /// An org `acme` with this many dead letters, given up one millisecond after the other from 1.
 async fn queue_with(letters: usize) -> (Queue, TempDir) {
@@ -18,6 +18,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        max_total: QueueLimits::NONE,
     };
     let (queue, _) = Queue::open(&options).unwrap();
     let at = UnixMs(0);
@@ -85,7 +86,7 @@ async fn a_run_takes_all_that_match_in_order_of_death() {
     assert!(payloads(&queue).await.is_empty());
 
     let filter = DeadFilter { since: Some(UnixMs(3)), ..ANY };
-    let retried = run(&queue, &filter, Action::Retry, UnixMs(i64::MAX)).await.unwrap();
+    let retried = run(&queue, &filter, Action::Retry(At::Tail), UnixMs(i64::MAX)).await.unwrap();
     assert_eq!(retried, Run { matched: all - 2, done: all - 2 });
     assert_eq!(payloads(&queue).await, (3..=letters).collect::<Vec<_>>());
 
@@ -97,7 +98,7 @@ async fn a_run_takes_all_that_match_in_order_of_death() {
 #[tokio::test]
 async fn what_dies_after_the_start_of_a_run_is_left_alone() {
     let (queue, _dir) = queue_with(3).await;
-    let retried = run(&queue, &ANY, Action::Retry, UnixMs(2)).await.unwrap();
+    let retried = run(&queue, &ANY, Action::Retry(At::Tail), UnixMs(2)).await.unwrap();
     assert_eq!(retried, Run { matched: 2, done: 2 });
     assert_eq!(payloads(&queue).await, [1, 2]);
 }

@@ -146,6 +146,8 @@ pub struct Made {
     pub retry_after: Option<Duration>,
     /// The response's headers; empty without one.
     pub headers: HeaderMap,
+    /// There was no file descriptor for it: nothing was sent.
+    pub starved: bool,
 }
 
 /// What came back.
@@ -211,12 +213,12 @@ impl Client {
                 let retry_after = outcome::retry_after(status, &headers, clock::now());
                 let status = Some(status);
                 let attempt = Attempt { number, at, duration_ms, status, error, detail, excerpt };
-                Made { attempt, retry_after, headers }
+                Made { attempt, retry_after, headers, starved: false }
             }
-            Err(Failure { reason, detail }) => {
+            Err(Failure { reason, detail, starved }) => {
                 let (error, detail, excerpt) = (Some(reason), outcome::detail(&detail), String::new());
                 let attempt = Attempt { number, at, duration_ms, status: None, error, detail, excerpt };
-                Made { attempt, retry_after: None, headers: HeaderMap::new() }
+                Made { attempt, retry_after: None, headers: HeaderMap::new(), starved }
             }
         }
     }

@@ -17,11 +17,13 @@ use crate::model::{FailReason, Proxy};
 pub(super) struct Failure {
     pub(super) reason: FailReason,
     pub(super) detail: String,
+    /// There was no file descriptor for it: nothing was sent, and nothing is known of the receiver.
+    pub(super) starved: bool,
 }
 
 impl Failure {
     pub(super) fn new(reason: FailReason, detail: impl Into<String>) -> Failure {
-        Failure { reason, detail: detail.into() }
+        Failure { reason, detail: detail.into(), starved: false }
     }
 }
 
@@ -113,6 +115,17 @@ impl ConnectError {
         }
     }
 
+    /// Whether there was no file descriptor.
+    fn is_starved(&self) -> bool {
+        match self {
+            ConnectError::Local(error) => {
+                matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+            }
+            ConnectError::AtProxy { error, .. } => error.is_starved(),
+            _ => false,
+        }
+    }
+
     fn reason(&self) -> FailReason {
         match self {
             ConnectError::Resolve(_) => FailReason::Dns,
@@ -148,7 +161,10 @@ pub(super) fn classify(error: &(dyn Error + 'static), target: &str) -> Failure {
             ConnectError::Tls(words) => {
                 Failure::new(FailReason::Tls, format!("the TLS handshake with {target} failed: {words}"))
             }
-            error => Failure::new(error.reason(), format!("no connection to {target}: {error}")),
+            error => {
+                let detail = format!("no connection to {target}: {error}");
+                Failure { starved: error.is_starved(), ..Failure::new(error.reason(), detail) }
+            }
         };
     }
     // A receiver that wants a certificate of ours says so only after the handshake.

@@ -118,7 +118,7 @@ mod tests {
     fn made(number: u32, error: Option<FailReason>, retry_after: Option<Duration>) -> Made {
         let (detail, excerpt) = (String::new(), String::new());
         let attempt = Attempt { number, at: UnixMs(0), duration_ms: 5, status: None, error, detail, excerpt };
-        Made { attempt, retry_after, headers: HeaderMap::new() }
+        Made { attempt, retry_after, headers: HeaderMap::new(), starved: false }
     }
 
     fn three_attempts() -> Webhook {

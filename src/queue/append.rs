@@ -6,11 +6,12 @@
 //! therefore whole or not there: it needs no state record, and recovery writes its seen id again if that is missing.
 
 use super::key::{self, InQueue, KeyHash};
+use super::ledger::Load;
 use super::record::{Body, DeliveryRecord, SeenRecord};
 use super::seal::Sealer;
 use super::store::{INLINE_BYTES_MAX, Store, Trouble};
 use super::writer::{Applied, Writer};
-use super::{Append, Appended, Org, Queue, Refused};
+use super::{Append, Appended, Org, Queue, QueueLimits, Refused};
 use crate::model::{Event, EventId, EventType, Head, OrgNumber, Sequence, UnixMs};
 use crate::tail::{Fact, Happened};
 
@@ -112,7 +113,7 @@ pub(super) fn room(
     if writer.disk_is_full(bytes.max(bytes_at_least)) {
         return Ok(Err(Refused::DiskFull));
     }
-    let limits = writer.limits;
+    let (limits, total) = (writer.limits, writer.total);
     let queue = writer.queue_mut(org.number)?;
     let (waiting, waiting_bytes) = (queue.depth(), queue.bytes);
     let max_deliveries = org.settings.max_deliveries.unwrap_or(limits.max_deliveries);
@@ -120,7 +121,13 @@ pub(super) fn room(
     if deliveries > 0 && (waiting + deliveries > max_deliveries || waiting_bytes + bytes > max_bytes) {
         return Ok(Err(Refused::QueueFull { deliveries: waiting, bytes: waiting_bytes }));
     }
-    Ok(Ok((queue.next, queue.bytes_total)))
+    let place = (queue.next, queue.bytes_total);
+    let QueueLimits { deliveries: most, bytes: most_bytes } = limits.max_total;
+    if deliveries > 0 && (total.deliveries + deliveries > most || total.bytes + bytes > most_bytes) {
+        let Load { deliveries, bytes } = total;
+        return Ok(Err(Refused::AllQueuesFull { deliveries, bytes }));
+    }
+    Ok(Ok(place))
 }
 
 /// Writes the deliveries of one event from `first` on and counts them in; the state record follows with the batch, unless
@@ -151,13 +158,14 @@ pub(super) fn put_deliveries(
         record.bytes_before += record.size;
         sequence = sequence.next();
     }
-    let queue = writer.queue_mut(org)?;
-    queue.next = sequence;
-    queue.bytes += record.bytes_before - queue.bytes_total;
-    queue.bytes_total = record.bytes_before;
-    if queue.head.is_none() {
-        queue.head = Some(Head::fresh(first));
-    }
+    writer.change_load(org, |queue| {
+        queue.next = sequence;
+        queue.bytes += record.bytes_before - queue.bytes_total;
+        queue.bytes_total = record.bytes_before;
+        if queue.head.is_none() {
+            queue.head = Some(Head::fresh(first));
+        }
+    })?;
     if !record.alone {
         writer.state_changed(org);
     }

@@ -9,6 +9,8 @@
 //!   5 | org u32 | day u32 | hash [u8; 16]    seen id of an event or of a change (hashed apart), by the day it was accepted
 //!   6 | org u32 | day u32 | hash [u8; 16]    request of a source that was seen, by the day it was accepted
 //!   7 | org u32                              what the requests that were seen on one day take
+//!   8 | org u32 | sequence u64               delivery before the queue, see front.rs
+//!   9 | org u32 | sequence u64 | part u32    chunk of its payload
 //! dead
 //!   1 | org u32 | sequence u64               dead letter
 //!   2 | died_at u64 | org u32 | sequence u64 the same in order of death; no value
@@ -52,6 +54,35 @@ pub(super) enum InQueue {
     Seen = 5,
     Request = 6,
     Requests = 7,
+    Front = 8,
+    FrontChunk = 9,
+}
+
+/// Which part of its queue a delivery waits in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// Before the queue: revived there.
+    Front,
+    /// The queue itself.
+    Main,
+}
+
+impl Part {
+    /// The kind of its deliveries' keys.
+    pub(super) fn delivery(self) -> u8 {
+        match self {
+            Part::Front => InQueue::Front as u8,
+            Part::Main => InQueue::Delivery as u8,
+        }
+    }
+
+    /// The kind of its chunks' keys.
+    pub(super) fn chunk(self) -> u8 {
+        match self {
+            Part::Front => InQueue::FrontChunk as u8,
+            Part::Main => InQueue::Chunk as u8,
+        }
+    }
 }
 
 /// What a key of the dead-letter tree names.

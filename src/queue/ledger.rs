@@ -7,9 +7,14 @@ use super::record::{HeadRecord, PauseRecord, StateRecord};
 use super::{Notice, Pause, QueueSummary};
 use crate::model::{Head, OrgNumber, Sequence, UnixMs};
 
-/// An org's queue. Deliveries have consecutive sequences and only the head ever leaves, so the depth is a difference.
+/// An org's queue. Deliveries have consecutive sequences and leave from the head only, so the depth is a difference, and a
+/// count of those before the queue (see `front.rs`).
 #[derive(Debug, Clone)]
 pub(super) struct OrgQueue {
+    /// The first delivery of the queue itself, or `next`; what is below it and still there is before the queue.
+    pub(super) first: Sequence,
+    /// Deliveries before the queue.
+    pub(super) front: u64,
     /// The sequence of the next delivery to be appended.
     pub(super) next: Sequence,
     /// The next sequence in the state record as it was written last: no delivery at or beyond it may leave before that
@@ -32,6 +37,8 @@ pub(super) struct OrgQueue {
 impl OrgQueue {
     pub(super) fn empty() -> OrgQueue {
         OrgQueue {
+            first: Sequence::FIRST,
+            front: 0,
             next: Sequence::FIRST,
             next_stored: Sequence::FIRST,
             bytes_total: 0,
@@ -47,6 +54,7 @@ impl OrgQueue {
 
     pub(super) fn from_record(record: StateRecord) -> OrgQueue {
         OrgQueue {
+            first: Sequence(record.next_sequence),
             next: Sequence(record.next_sequence),
             next_stored: Sequence(record.next_sequence),
             bytes_total: record.bytes_total,
@@ -72,21 +80,33 @@ impl OrgQueue {
     }
 
     pub(super) fn depth(&self) -> u64 {
-        self.head.map_or(0, |head| self.next.0 - head.sequence.0)
+        self.front + (self.next.0 - self.first.0)
     }
 
-    /// Takes the delivery `sequence` as head, fresh.
-    pub(super) fn set_head(&mut self, sequence: Sequence) {
-        self.head = (sequence < self.next).then(|| Head::fresh(sequence));
+    /// Deliveries and payload bytes that wait.
+    pub(super) fn load(&self) -> Load {
+        Load { deliveries: self.depth(), bytes: self.bytes }
     }
 
-    /// The head has left with `size` payload bytes.
-    pub(super) fn advance(&mut self, size: u64) {
-        if let Some(head) = self.head {
-            self.set_head(head.sequence.next());
+    /// Whether a delivery with this sequence is before the queue, if it is anywhere.
+    pub(super) fn is_before(&self, sequence: Sequence) -> bool {
+        sequence < self.first
+    }
+
+    /// The delivery `sequence` has left with `size` payload bytes; what is first before the queue then. It was the head, or
+    /// it had been until another was put before it.
+    pub(super) fn leave(&mut self, sequence: Sequence, size: u64, first_before: Option<Sequence>) {
+        if self.is_before(sequence) {
+            self.front = self.front.saturating_sub(1);
+        } else {
+            self.first = sequence.next();
+        }
+        if self.head.is_none_or(|head| head.sequence == sequence) {
+            let first = (self.first < self.next).then_some(self.first);
+            self.head = first_before.or(first).map(Head::fresh);
         }
         // An empty queue holds nothing, whatever was counted before.
-        self.bytes = if self.head.is_some() { self.bytes.saturating_sub(size) } else { 0 };
+        self.bytes = if self.depth() > 0 { self.bytes.saturating_sub(size) } else { 0 };
     }
 
     /// What the scheduler must be told, if it does not know it already.
@@ -98,6 +118,10 @@ impl OrgQueue {
         }
         self.announced = Some(notice);
         Some(notice)
+    }
+
+    fn span(&self) -> Span {
+        Span { front: self.front, first: self.first, next: self.next }
     }
 
     fn summary(&self) -> QueueSummary {
@@ -115,23 +139,49 @@ impl OrgQueue {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waiting {
     pub(super) org: OrgNumber,
-    pub(super) head: Sequence,
-    /// The one after the last.
-    pub(super) next: Sequence,
+    pub(super) span: Span,
     /// Of the head.
     pub(super) attempts: u32,
 }
 
 impl Waiting {
     pub(super) fn depth(&self) -> u64 {
-        self.next.0.saturating_sub(self.head.0)
+        self.span.front + self.span.next.0.saturating_sub(self.span.first.0)
     }
+}
+
+/// What waits, in one queue or in all of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    pub(super) deliveries: u64,
+    pub(super) bytes: u64,
+}
+
+impl Load {
+    /// With `after` in place of `before`, which was counted in.
+    pub(super) fn replaced(self, before: Load, after: Load) -> Load {
+        Load {
+            deliveries: (self.deliveries + after.deliveries).saturating_sub(before.deliveries),
+            bytes: (self.bytes + after.bytes).saturating_sub(before.bytes),
+        }
+    }
+}
+
+/// Where deliveries of an org may be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Span {
+    /// How many are before the queue.
+    pub(super) front: u64,
+    /// The first of the queue itself, or `next`.
+    pub(super) first: Sequence,
+    /// Everything below this sequence is committed.
+    pub(super) next: Sequence,
 }
 
 /// What readers may know: every org's queue as of the last commit.
 #[derive(Debug, Default)]
 pub(super) struct Published {
-    orgs: RwLock<HashMap<OrgNumber, (QueueSummary, Sequence)>>,
+    orgs: RwLock<HashMap<OrgNumber, (QueueSummary, Span)>>,
 }
 
 impl Published {
@@ -139,7 +189,7 @@ impl Published {
         let mut orgs = self.orgs.write().unwrap_or_else(PoisonError::into_inner);
         for (org, queue) in changed {
             match queue {
-                Some(queue) => orgs.insert(org, (queue.summary(), queue.next)),
+                Some(queue) => orgs.insert(org, (queue.summary(), queue.span())),
                 None => orgs.remove(&org),
             };
         }
@@ -149,17 +199,16 @@ impl Published {
         self.read(|orgs| orgs.get(&org).map(|(summary, _)| summary.clone())).unwrap_or_default()
     }
 
-    /// Everything below this sequence is committed.
-    pub(super) fn next(&self, org: OrgNumber) -> Sequence {
-        self.read(|orgs| orgs.get(&org).map_or(Sequence::FIRST, |(_, next)| *next))
+    /// The org's head and where its deliveries are; `None` if nothing waits.
+    pub(super) fn span(&self, org: OrgNumber) -> Option<(Head, Span)> {
+        self.read(|orgs| orgs.get(&org).and_then(|(summary, span)| Some((summary.head?, *span))))
     }
 
     /// Every queue that is not empty.
     pub(super) fn waiting(&self) -> Vec<Waiting> {
         self.read(|orgs| {
-            let waiting = |(org, (summary, next)): (&OrgNumber, &(QueueSummary, Sequence))| {
-                let Head { sequence: head, attempts, .. } = summary.head?;
-                Some(Waiting { org: *org, head, next: *next, attempts })
+            let waiting = |(org, (summary, span)): (&OrgNumber, &(QueueSummary, Span))| {
+                Some(Waiting { org: *org, span: *span, attempts: summary.head?.attempts })
             };
             orgs.iter().filter_map(waiting).collect()
         })
@@ -174,7 +223,7 @@ impl Published {
         })
     }
 
-    fn read<T>(&self, look: impl FnOnce(&HashMap<OrgNumber, (QueueSummary, Sequence)>) -> T) -> T {
+    fn read<T>(&self, look: impl FnOnce(&HashMap<OrgNumber, (QueueSummary, Span)>) -> T) -> T {
         look(&self.orgs.read().unwrap_or_else(PoisonError::into_inner))
     }
 }

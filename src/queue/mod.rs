@@ -13,7 +13,7 @@
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
 //! in `place.rs`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
-//! differences, and memory does not grow with the backlog.
+//! differences, and memory does not grow with the backlog. What is revived at the head lies before them: see `front.rs`.
 //!
 //! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
 //! which it never syncs, stay unused. Segments are 8 MiB. Up to 1,024 orgs have a tree of their own; beyond that a tree
@@ -27,7 +27,8 @@
 //!
 //! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
 //! version is bound to the record. 3: changes are remembered by their ids, webhooks and clients have a profile,
-//! orgs a limit of webhooks. 4: this one; orgs have sources, and requests that came there are remembered. Records of earlier formats are read as they are and written anew in this one.
+//! orgs a limit of webhooks. 4: orgs have sources, and requests that came there are remembered. 5: this one; dead letters may be
+//! revived before the queue. Records of earlier formats are read as they are and written anew in this one.
 
 mod append;
 pub mod bare;
@@ -37,6 +38,7 @@ mod committer;
 mod directory;
 mod durable;
 mod figures;
+mod front;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heads;
@@ -95,6 +97,28 @@ pub struct StoreOptions {
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org unless the org says otherwise.
     pub max_bytes: u64,
+    /// What may wait in all queues together.
+    pub max_total: QueueLimits,
+}
+
+/// What may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Their payload bytes.
+    pub bytes: u64,
+}
+
+impl QueueLimits {
+    /// None that is ever reached.
+    pub const NONE: QueueLimits = QueueLimits { deliveries: u64::MAX / 2, bytes: u64::MAX / 2 };
+}
+
+impl Default for QueueLimits {
+    fn default() -> QueueLimits {
+        QueueLimits::NONE
+    }
 }
 
 /// The key that seals every record. Wiped on drop, never printed.
@@ -181,6 +205,16 @@ pub enum Refused {
     /// The org's queue is at its limit.
     #[error("the org's queue is full: {deliveries} deliveries and {bytes} bytes are waiting")]
     QueueFull {
+        /// Deliveries waiting.
+        deliveries: u64,
+        /// Their payload bytes.
+        bytes: u64,
+    },
+    /// All queues together are at their limit.
+    #[error(
+        "the whole daemon is at its limit: {deliveries} deliveries and {bytes} bytes are waiting in the queues of all orgs"
+    )]
+    AllQueuesFull {
         /// Deliveries waiting.
         deliveries: u64,
         /// Their payload bytes.
@@ -348,6 +382,8 @@ pub struct StoreUsage {
     pub free_bytes: u64,
     /// The reserve in force.
     pub reserve_bytes: u64,
+    /// What may wait in all queues together.
+    pub max_total: QueueLimits,
     /// Unreadable records set aside.
     pub quarantined: u64,
     /// Files in sled's blob directory; anything but 0 is a fault.

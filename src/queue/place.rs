@@ -60,7 +60,12 @@ fn refused(text: String) -> OpenError {
 }
 
 fn trouble(what: &str, path: &Path, error: &io::Error) -> OpenError {
-    let text = format!("cannot {what} {}: {error}", path.display());
+    let mut text = format!("cannot {what} {}: {error}", path.display());
+    if error.kind() == io::ErrorKind::ReadOnlyFilesystem {
+        text.push_str(
+            "; the file system is read-only: make it writable (mount -o remount,rw) and start again",
+        );
+    }
     if error.kind() == io::ErrorKind::StorageFull { OpenError::DiskFull(text) } else { refused(text) }
 }
 

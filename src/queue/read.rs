@@ -4,12 +4,13 @@ use std::ops::Bound;
 
 use bytes::Bytes;
 
-use super::key::{self, InDead, InQueue};
+use super::front;
+use super::key::{self, InDead, InQueue, Part};
 use super::ledger::Published;
 use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
 use super::seal::Unreadable;
-use super::store::{SealedTree, Store, Trouble};
-use super::{Claim, DeadCursor, DeadFilter, DeadPage, Queued};
+use super::store::{Row, SealedTree, Store, Trouble};
+use super::{Claim, DeadCursor, DeadFilter, DeadPage, Queue, Queued, Refused};
 use crate::model::{
     Attempt, DeadLetter, DeadLetterId, DeadReason, Delivery, EventId, OrgId, OrgNumber, Sequence, UnixMs,
     WebhookId,
@@ -28,17 +29,16 @@ pub(super) enum Loaded {
 /// Reads a delivery with its payload.
 pub(super) fn load(store: &Store, claim: Claim) -> Result<Loaded, Trouble> {
     let Some(tree) = store.queue(claim.org) else { return Ok(Loaded::Gone) };
-    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
-    let Some(row) = tree.row(&place)? else { return Ok(Loaded::Gone) };
+    let Some((part, row)) = front::find(tree, claim.org, claim.sequence)? else { return Ok(Loaded::Gone) };
     let mut record = match row.read::<DeliveryRecord>() {
         Ok(record) => record,
         Err(why) => return Ok(Loaded::Unreadable(why)),
     };
-    let payload = match store.payload(claim.org, &mut record)? {
+    let payload = match store.payload(claim.org, part, &mut record)? {
         Ok(payload) => payload,
         Err(why) => {
             // Removed meanwhile, chunks and all, is not the same as damaged.
-            let gone = !tree.contains(&place)?;
+            let gone = !tree.contains(&row.key)?;
             return Ok(if gone { Loaded::Gone } else { Loaded::Unreadable(why) });
         }
     };
@@ -51,8 +51,7 @@ pub(super) fn load(store: &Store, claim: Claim) -> Result<Loaded, Trouble> {
 /// Reads a delivery whose payload lies in its record; any other counts as gone.
 pub(super) fn load_inline(store: &Store, claim: Claim) -> Result<Loaded, Trouble> {
     let Some(tree) = store.queue(claim.org) else { return Ok(Loaded::Gone) };
-    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
-    match tree.row(&place)?.map(|row| row.read::<DeliveryRecord>()) {
+    match front::find(tree, claim.org, claim.sequence)?.map(|(_, row)| row.read::<DeliveryRecord>()) {
         Some(Ok(mut record)) => match &mut record.body {
             Body::Inline(payload) => {
                 let payload = Bytes::from(std::mem::take(payload));
@@ -74,33 +73,51 @@ pub(super) struct Window {
     pub(super) payload: bool,
 }
 
-/// Lists deliveries, head first, up to what is committed.
+/// Lists deliveries, head first, up to what is committed: the head, what is before the queue, the queue.
 pub(super) fn list(
     store: &Store,
     published: &Published,
     org: OrgNumber,
     window: &Window,
 ) -> Result<Vec<Queued>, Trouble> {
-    let (Some(tree), Some(head)) = (store.queue(org), published.summary(org).head) else {
+    let (Some(tree), Some((head, span))) = (store.queue(org), published.span(org)) else {
         return Ok(Vec::new());
     };
-    let from = window.after.map_or(head.sequence, Sequence::next).max(head.sequence);
-    let kind = InQueue::Delivery as u8;
-    let until = published.next(org);
-    if from >= until {
-        return Ok(Vec::new());
-    }
+    let range = |part: Part, from: Sequence, until: Sequence| {
+        let kind = part.delivery();
+        key::of_sequence(kind, org, from)..key::of_sequence(kind, org, until.max(from))
+    };
+    let after = window.after;
+    // After the head, or what is gone, comes whatever else is before the queue.
+    let from = after
+        .filter(|after| *after != head.sequence && *after < span.first)
+        .map_or(Sequence(0), Sequence::next);
+    let front = (span.front > 0 && after.is_none_or(|after| after == head.sequence || after < span.first))
+        .then(|| tree.rows(range(Part::Front, from, span.first)));
+    let from = after.map_or(span.first, Sequence::next).max(span.first);
+    let main = tree.rows(range(Part::Main, from, span.next));
+    // With something before the queue, the head need not be what has the lowest sequence.
+    let first = if span.front > 0 { front::find(tree, org, head.sequence)? } else { None };
+    let shown_first = first.filter(|_| after.is_none()).map(Ok);
+    let is_rest = |row: &Result<Row<'_>, Trouble>| {
+        span.front == 0 || row.as_ref().map_or(true, |row| key::sequence_in(&row.key) != Some(head.sequence))
+    };
+    let front = front.into_iter().flatten().filter(is_rest).map(|row| Ok::<_, Trouble>((Part::Front, row?)));
+    let main = main.filter(is_rest).map(|row| Ok((Part::Main, row?)));
     let mut listed = Vec::new();
-    for row in tree.rows(key::of_sequence(kind, org, from)..key::of_sequence(kind, org, until)) {
+    for row in shown_first.into_iter().chain(front).chain(main) {
         if listed.len() == window.limit {
             break;
         }
-        let row = row?;
+        let (part, row) = row?;
         let Some(sequence) = key::sequence_in(&row.key) else { continue };
         // An unreadable one is set aside when it becomes the head; until then it is not shown.
         let Ok(mut record) = row.read::<DeliveryRecord>() else { continue };
-        let payload =
-            if window.payload { store.payload(org, &mut record)?.unwrap_or_default() } else { Vec::new() };
+        let payload = if window.payload {
+            store.payload(org, part, &mut record)?.unwrap_or_default()
+        } else {
+            Vec::new()
+        };
         let Ok(delivery) = record.into_delivery(sequence, Bytes::from(payload)) else { continue };
         let is_head = sequence == head.sequence;
         listed.push(Queued {
@@ -216,6 +233,45 @@ pub(super) fn dead_list(
     Ok(DeadPage { items, next: None })
 }
 
+/// Dead letters that match, in the order in which they were accepted: by org and sequence, whatever the clock said when they
+/// died. Answers where to go on.
+pub(super) fn dead_in_order(
+    store: &Store,
+    filter: &DeadFilter,
+    org: Option<OrgNumber>,
+    after: Option<DeadLetterId>,
+    limit: usize,
+) -> Result<(Vec<DeadLetterId>, Option<DeadLetterId>), Trouble> {
+    let kind = InDead::Letter as u8;
+    let from = match (after, org) {
+        (Some(id), _) => Bound::Excluded(key::of_sequence(kind, id.org, id.sequence)),
+        (None, Some(org)) => Bound::Included(key::of_sequence(kind, org, Sequence(0))),
+        (None, None) => Bound::Included(key::of_sequence(kind, OrgNumber(0), Sequence(0))),
+    };
+    let until =
+        Bound::Included(key::of_sequence(kind, org.unwrap_or(OrgNumber(u32::MAX)), Sequence(u64::MAX)));
+    let (mut found, mut last) = (Vec::new(), None);
+    for (looked_at, row) in store.dead.rows::<[u8; 13]>((from, until)).enumerate() {
+        if found.len() == limit || looked_at == LETTERS_PER_PAGE_MAX {
+            return Ok((found, last));
+        }
+        let row = row?;
+        let (Some(org), Some(sequence)) = (key::org_in(&row.key), key::sequence_in(&row.key)) else {
+            continue;
+        };
+        let id = DeadLetterId { org, sequence };
+        last = Some(id);
+        let Ok(record) = row.read::<DeadRecord>() else { continue };
+        let died_at = UnixMs(record.died_at_ms);
+        let in_time = filter.since.is_none_or(|since| died_at >= since)
+            && filter.until.is_none_or(|until| died_at < until);
+        if in_time && matches(filter, &record) {
+            found.push(id);
+        }
+    }
+    Ok((found, None))
+}
+
 fn last_dead_attempt(store: &Store, id: DeadLetterId, number: u32) -> Result<Option<Attempt>, Trouble> {
     let row = store.dead.row(&key::of_part(InDead::Attempt as u8, id.org, id.sequence, number))?;
     Ok(row.and_then(|row| row.read::<AttemptRecord>().and_then(AttemptRecord::into_attempt).ok()))
@@ -230,4 +286,18 @@ fn matches(filter: &DeadFilter, record: &DeadRecord) -> bool {
         && (filter.event_types.is_empty() || filter.event_types.contains(&record.delivery.event_type))
         && is(filter.event_id.as_ref().map(EventId::as_str), &record.delivery.event_id)
         && is(filter.reason.map(DeadReason::code), &record.reason)
+}
+
+impl Queue {
+    /// Dead letters that match, in the order in which they were accepted, at most `limit`; and where to go on.
+    pub async fn dead_in_order(
+        &self,
+        filter: DeadFilter,
+        after: Option<DeadLetterId>,
+        limit: usize,
+    ) -> Result<(Vec<DeadLetterId>, Option<DeadLetterId>), Refused> {
+        // Those of a deleted org are looked for among all.
+        let org = filter.org.as_ref().and_then(|org| self.directory().org(org)).map(|org| org.number);
+        self.read_store(move |store| dead_in_order(store, &filter, org, after, limit)).await
+    }
 }

@@ -43,8 +43,8 @@ pub(super) fn recover(store: Arc<Store>, directory: &Directory) -> Result<Recove
     Ok(Recovered { store, queues, next_org, last_commit, upkeep })
 }
 
-struct Recovery<'a> {
-    store: &'a Store,
+pub(super) struct Recovery<'a> {
+    pub(super) store: &'a Store,
     /// Numbers of orgs that are there.
     known: HashSet<OrgNumber>,
     upkeep: Upkeep,
@@ -62,7 +62,12 @@ impl Recovery<'_> {
     }
 
     /// Moves an unreadable record to the quarantine.
-    fn quarantine(&mut self, tree: &SealedTree, row: &Row<'_>, why: Unreadable) -> Result<(), Trouble> {
+    pub(super) fn quarantine(
+        &mut self,
+        tree: &SealedTree,
+        row: &Row<'_>,
+        why: Unreadable,
+    ) -> Result<(), Trouble> {
         self.set_aside += 1;
         set_aside(self.store, row, tree.name(), &why.to_string(), clock::now(), self.set_aside)?;
         tree.remove(&row.key)
@@ -141,7 +146,7 @@ impl Recovery<'_> {
                 Ok(record) => record,
                 Err(why) => {
                     self.quarantine(tree, &row, why)?;
-                    rebuild_state(tree, org)?
+                    rebuild_state(self.store, tree, org)?
                 }
             };
             queues.insert(org, self.load_queue(tree, org, record)?);
@@ -169,25 +174,25 @@ impl Recovery<'_> {
             remove_letter_rows(self.store, DeadLetterId { org, sequence })?;
         }
         let delivery = self.find_head(tree, org, queue.next)?;
-        let chunks_from = match &delivery {
-            Some((sequence, record)) => {
-                queue.set_head(*sequence);
-                queue.bytes = queue.bytes_total.saturating_sub(record.bytes_before);
-                match record.body {
-                    Body::Chunks { at, .. } => Sequence(at),
-                    Body::Inline(_) => *sequence,
-                }
+        queue.first = delivery.as_ref().map_or(queue.next, |(sequence, _)| *sequence);
+        let mut chunks_from = queue.first;
+        if let Some((_, record)) = &delivery {
+            queue.bytes = queue.bytes_total.saturating_sub(record.bytes_before);
+            if let Body::Chunks { at, .. } = record.body {
+                chunks_from = Sequence(at);
             }
-            None => queue.next,
-        };
-        if let (Some(now), Some(then)) = (queue.head, head)
-            && then.sequence == now.sequence.0
-        {
-            queue.head = Some(resume(now, then));
         }
-        let attempts_from = queue.head.map_or(queue.next, |head| head.sequence);
+        let before = self.load_front(tree, org, &mut queue)?;
+        let first = delivery.map(|(sequence, _)| sequence);
+        queue.head = before.first().copied().or(first).map(Head::fresh);
+        if let Some(then) = head {
+            let sequence = Sequence(then.sequence);
+            if first == Some(sequence) || before.binary_search(&sequence).is_ok() {
+                queue.head = Some(resume(Head::fresh(sequence), then));
+            }
+        }
         remove_before(tree, InQueue::Chunk, org, chunks_from)?;
-        remove_before(tree, InQueue::Attempt, org, attempts_from)?;
+        remove_attempts(tree, org, queue.head)?;
         Ok(queue)
     }
 
@@ -253,14 +258,7 @@ impl Recovery<'_> {
         for row in tree.rows(range) {
             let row = row?;
             let Some(sequence) = key::sequence_in(&row.key) else { continue };
-            if let Some(letter) =
-                self.store.dead.row(&key::of_sequence(InDead::Letter as u8, org, sequence))?
-            {
-                if let Ok(letter) = letter.read::<DeadRecord>() {
-                    self.store
-                        .dead
-                        .mark(&key::by_time(UnixMs(letter.died_at_ms), DeadLetterId { org, sequence }))?;
-                }
+            if self.is_dead(DeadLetterId { org, sequence })? {
                 tree.remove(&row.key)?;
                 continue;
             }
@@ -270,6 +268,16 @@ impl Recovery<'_> {
             }
         }
         Ok(None)
+    }
+
+    /// Whether there is such a dead letter; it gets its place in time back.
+    pub(super) fn is_dead(&self, id: DeadLetterId) -> Result<bool, Trouble> {
+        let place = key::of_sequence(InDead::Letter as u8, id.org, id.sequence);
+        let Some(row) = self.store.dead.row(&place)? else { return Ok(false) };
+        if let Ok(letter) = row.read::<DeadRecord>() {
+            self.store.dead.mark(&key::by_time(UnixMs(letter.died_at_ms), id))?;
+        }
+        Ok(true)
     }
 
     /// Counts dead letters, and mends what a crash left of one: a letter without its place in time gets it back, parts
@@ -365,7 +373,19 @@ fn remove_seen(
     Ok(())
 }
 
-/// Removes chunks or attempts of deliveries before `from`.
+/// Removes attempts of whatever is not the head.
+fn remove_attempts(tree: &SealedTree, org: OrgNumber, head: Option<Head>) -> Result<(), Trouble> {
+    let head = head.map(|head| head.sequence);
+    for row in tree.keys(&key::of_org(InQueue::Attempt as u8, org)) {
+        let row = row?;
+        if key::sequence_in(&row) != head {
+            tree.remove(&row)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes chunks of deliveries before `from`.
 fn remove_before(tree: &SealedTree, kind: InQueue, org: OrgNumber, from: Sequence) -> Result<(), Trouble> {
     let kind = kind as u8;
     let range = key::of_org(kind, org).to_vec()..key::of_sequence(kind, org, from).to_vec();
@@ -396,16 +416,21 @@ fn remove_orphans(dead: &SealedTree, kind: InDead) -> Result<(), Trouble> {
 
 /// Makes a state for a queue whose own was unreadable: everything that is there counts as committed, since an
 /// acknowledged delivery must not be lost for it. Attempts start over.
-fn rebuild_state(tree: &SealedTree, org: OrgNumber) -> Result<StateRecord, Trouble> {
-    let kind = InQueue::Delivery as u8;
-    let range = (
-        Bound::Included(key::of_sequence(kind, org, Sequence(0))),
-        Bound::Included(key::of_sequence(kind, org, Sequence(u64::MAX))),
-    );
+fn rebuild_state(store: &Store, tree: &SealedTree, org: OrgNumber) -> Result<StateRecord, Trouble> {
+    let all = |kind: u8| {
+        let place = |sequence| Bound::Included(key::of_sequence(kind, org, sequence));
+        (place(Sequence(0)), place(Sequence(u64::MAX)))
+    };
     let (mut next, mut bytes_total) = (Sequence::FIRST, 0);
-    if let Some(row) = tree.rows::<[u8; 13]>(range).next_back() {
+    // What waits before the queue and what is dead have sequences too, which are not given again.
+    let front = tree.rows::<[u8; 13]>(all(InQueue::Front as u8)).next_back();
+    let dead = store.dead.rows::<[u8; 13]>(all(InDead::Letter as u8)).next_back();
+    for row in front.into_iter().chain(dead) {
+        next = key::sequence_in(&row?.key).map_or(next, |sequence| next.max(sequence.next()));
+    }
+    if let Some(row) = tree.rows::<[u8; 13]>(all(InQueue::Delivery as u8)).next_back() {
         let row = row?;
-        next = key::sequence_in(&row.key).map_or(next, Sequence::next);
+        next = key::sequence_in(&row.key).map_or(next, |sequence| next.max(sequence.next()));
         if let Ok(record) = row.read::<DeliveryRecord>() {
             bytes_total = record.bytes_before + record.size;
         }

@@ -1,29 +1,41 @@
 //! Settling heads: delivered, deferred, given up, and what operators do to them.
 
-use super::key::{self, InDead, InQueue};
+use super::front;
+use super::key::{self, InDead, InQueue, Part};
 use super::named::Left;
 use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
-use super::store::{INLINE_BYTES_MAX, SealedTree, Trouble};
+use super::store::{INLINE_BYTES_MAX, Row, SealedTree, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Claim, Pause, Refused, Settled};
 use crate::clock;
 use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs, WebhookId};
 use crate::tail::{Fact, Happened};
 
-/// The head that the claim names, if it still is the head.
-fn claimed(writer: &Writer, claim: Claim) -> Option<Head> {
-    writer.queues.get(&claim.org)?.head.filter(|head| head.sequence == claim.sequence)
+/// The head that the claim names, if it still is the head, or was until another was put before it.
+fn claimed(writer: &Writer, claim: Claim) -> Result<Option<Head>, Trouble> {
+    let Some(queue) = writer.queues.get(&claim.org) else { return Ok(None) };
+    if let Some(head) = queue.head.filter(|head| head.sequence == claim.sequence) {
+        return Ok(Some(head));
+    }
+    let under_way = front::is_under_way(&writer.store, claim.org, queue, claim.sequence)?;
+    Ok(under_way.then(|| Head::fresh(claim.sequence)))
+}
+
+/// The claimed delivery as it is stored.
+fn delivery_of(tree: &SealedTree, claim: Claim) -> Result<Option<(Part, Row<'_>)>, Trouble> {
+    front::find(tree, claim.org, claim.sequence)
 }
 
 /// Removes a delivered head of `size` payload bytes.
 pub(super) fn done(writer: &mut Writer, claim: Claim, size: u64) -> Applied<Settled> {
-    if claimed(writer, claim).is_none() {
+    if claimed(writer, claim)?.is_none() {
         return Ok(Ok(Settled::Stale));
     }
     // Small payloads lie in the record; only a large one's chunks make reading it again worth while.
     let body = if size > INLINE_BYTES_MAX as u64 {
         let tree = writer.store.queue_for_writing(claim.org)?;
-        tree.get::<DeliveryRecord>(&key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence))?
+        delivery_of(tree, claim)?
+            .and_then(|(_, row)| row.read::<DeliveryRecord>().ok())
             .map(|record| record.body)
     } else {
         None
@@ -54,7 +66,7 @@ fn failed(
     attempt: &Attempt,
     not_before: Option<UnixMs>,
 ) -> Applied<Settled> {
-    if claimed(writer, claim).is_none() {
+    if claimed(writer, claim)?.is_none() {
         return Ok(Ok(Settled::Stale));
     }
     put_attempt(writer.store.queue_for_writing(claim.org)?, InQueue::Attempt as u8, claim, attempt)?;
@@ -83,11 +95,10 @@ pub(super) fn bury(
     last: Option<&Attempt>,
     death: Death,
 ) -> Applied<Settled> {
-    let Some(head) = claimed(writer, claim) else { return Ok(Ok(Settled::Stale)) };
+    let Some(head) = claimed(writer, claim)? else { return Ok(Ok(Settled::Stale)) };
     let store = writer.store.clone();
     let tree = store.queue_for_writing(claim.org)?;
-    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
-    let Some(row) = tree.row(&place)? else { return Ok(Ok(Settled::Stale)) };
+    let Some((part, row)) = delivery_of(tree, claim)? else { return Ok(Ok(Settled::Stale)) };
     let mut record = match row.read::<DeliveryRecord>() {
         Ok(record) => record,
         Err(why) => return quarantine_head(writer, claim, &why.to_string(), death.at),
@@ -95,7 +106,7 @@ pub(super) fn bury(
     let Some(org) = writer.org_name(claim.org) else { return Ok(Ok(Settled::Stale)) };
     let (body, size) = (record.body.clone(), record.size);
     if matches!(body, Body::Chunks { .. }) {
-        let payload = match store.payload(claim.org, &mut record)? {
+        let payload = match store.payload(claim.org, part, &mut record)? {
             Ok(payload) => payload,
             Err(why) => return quarantine_head(writer, claim, &why.to_string(), death.at),
         };
@@ -175,13 +186,12 @@ fn told_of(
 
 /// Sets the head's unreadable record aside and goes on with the next delivery.
 pub(super) fn quarantine_head(writer: &mut Writer, claim: Claim, why: &str, at: UnixMs) -> Applied<Settled> {
-    if claimed(writer, claim).is_none() {
+    if claimed(writer, claim)?.is_none() {
         return Ok(Ok(Settled::Stale));
     }
     let store = writer.store.clone();
     let tree = store.queue_for_writing(claim.org)?;
-    let place = key::of_sequence(InQueue::Delivery as u8, claim.org, claim.sequence);
-    if let Some(row) = tree.row(&place)? {
+    if let Some((_, row)) = delivery_of(tree, claim)? {
         tracing::error!(
             org = writer.org_name(claim.org).map(String::from),
             sequence = claim.sequence.0,
@@ -241,9 +251,8 @@ pub(super) fn release_held(writer: &mut Writer, org: OrgNumber, webhook: &Webhoo
     let Some(head) = writer.queues.get(&org).and_then(|queue| queue.head).filter(|head| head.held) else {
         return Ok(());
     };
-    let place = key::of_sequence(InQueue::Delivery as u8, org, head.sequence);
-    let row = writer.store.queue_for_writing(org)?.row(&place)?;
-    let its_own = row.is_some_and(|row| {
+    let row = front::find(writer.store.queue_for_writing(org)?, org, head.sequence)?;
+    let its_own = row.is_some_and(|(_, row)| {
         // One that cannot be read is dealt with when it is tried.
         row.read::<DeliveryRecord>().map_or(true, |record| record.webhook == webhook.as_str())
     });

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use super::Queue;
 use super::Refused;
 use super::key::{self, InDead, InQueue};
-use super::ledger::Waiting;
+use super::ledger::{Span, Waiting};
 use super::record::DeliveryRecord;
 use super::store::{SealedTree, Store, Trouble};
 use crate::model::{OrgId, OrgNumber, Sequence, UnixMs};
@@ -77,10 +77,25 @@ fn of_waiting(
             shape.left_out.1 += one.depth();
             continue;
         }
-        let ages = by_age((one.head, one.next), |sequence| {
+        let Span { first, next, front } = one.span;
+        let mut ages = by_age((first, next), |sequence| {
             reads += 1;
-            Ok(age_of(accepted_at(tree, one.org, sequence, one.next)?.unwrap_or(now), now))
+            Ok(age_of(accepted_at(tree, one.org, sequence, next)?.unwrap_or(now), now))
         })?;
+        // What is before the queue has no order of ages to halve by.
+        let mut before = 0;
+        for row in tree.rows_with(&key::of_org(InQueue::Front as u8, one.org)) {
+            if reads >= READS_MAX {
+                shape.left_out.1 += front.saturating_sub(before);
+                break;
+            }
+            (reads, before) = (reads + 1, before + 1);
+            let accepted_at =
+                row?.read::<DeliveryRecord>().map_or(now, |record| UnixMs(record.accepted_at_ms));
+            if let Some(count) = ages.get_mut(age_of(accepted_at, now)) {
+                *count += 1;
+            }
+        }
         shape.add(named(one.org), ages, limit);
     }
     Ok(shape)

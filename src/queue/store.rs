@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use bincode::Encode;
 
-use super::key::{self, QUEUE_TREES};
+use super::key::{self, Part, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
@@ -144,11 +144,15 @@ impl SealedTree {
 
     /// Writes a key that says all there is to say.
     pub(super) fn mark(&self, key: &[u8]) -> Result<(), Trouble> {
+        #[cfg(test)]
+        super::tests::cuts::before_write()?;
         self.tree.insert(key, &[])?;
         Ok(())
     }
 
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), Trouble> {
+        #[cfg(test)]
+        super::tests::cuts::before_write()?;
         self.tree.remove(key)?;
         Ok(())
     }
@@ -358,6 +362,7 @@ impl Store {
     pub(super) fn payload(
         &self,
         org: OrgNumber,
+        part: Part,
         record: &mut DeliveryRecord,
     ) -> Result<Result<Vec<u8>, Unreadable>, Trouble> {
         match &mut record.body {
@@ -365,9 +370,8 @@ impl Store {
             Body::Chunks { at, parts, .. } => {
                 let (at, parts) = (Sequence(*at), *parts);
                 let Some(tree) = self.queue(org) else { return Ok(Err(Unreadable::Short)) };
-                tree.get_chunks(parts, record.size, |part| {
-                    key::of_part(key::InQueue::Chunk as u8, org, at, part)
-                })
+                let chunk = part.chunk();
+                tree.get_chunks(parts, record.size, |number| key::of_part(chunk, org, at, number))
             }
         }
     }

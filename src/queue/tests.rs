@@ -11,6 +11,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 
 mod changes;
+mod front;
 pub(super) mod cuts;
 mod opening;
 mod requests;
@@ -26,6 +27,7 @@ fn options(dir: &Path) -> StoreOptions {
         reserve_bytes: Some(0),
         max_deliveries: 1000,
         max_bytes: 1 << 30,
+        max_total: QueueLimits::NONE,
     }
 }
 
@@ -119,6 +121,7 @@ enum Action {
     Bury { org: usize },
     Skip { org: usize },
     Revive { org: usize, nth: usize },
+    ReviveAtHead { org: usize, nth: usize },
     Discard { org: usize, nth: usize },
     Pause { org: usize, on: bool },
     Reopen,
@@ -145,6 +148,7 @@ fn actions() -> impl Strategy<Value = Vec<Action>> {
         2 => org.clone().prop_map(|org| Action::Bury { org }),
         1 => org.clone().prop_map(|org| Action::Skip { org }),
         1 => (org.clone(), 0usize..3).prop_map(|(org, nth)| Action::Revive { org, nth }),
+        2 => (org.clone(), 0usize..3).prop_map(|(org, nth)| Action::ReviveAtHead { org, nth }),
         1 => (org.clone(), 0usize..3).prop_map(|(org, nth)| Action::Discard { org, nth }),
         1 => (org, any::<bool>()).prop_map(|(org, on)| Action::Pause { org, on }),
         1 => Just(Action::Reopen),
@@ -237,6 +241,7 @@ impl Pair {
                 model.next += 1;
                 model.queue.push_back(item);
             }
+            Action::ReviveAtHead { org, nth } => self.revive_at_head(org, nth).await,
             Action::Discard { org, nth } => {
                 let Some((&sequence, _)) = self.orgs[org].dead.iter().nth(nth) else { return };
                 let id = DeadLetterId { org: self.org(org).number, sequence: Sequence(sequence) };

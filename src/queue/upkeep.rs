@@ -70,6 +70,8 @@ impl Writer {
     fn remove_rows_of(&self, org: OrgNumber, budget: &mut usize) -> Result<bool, Trouble> {
         if let Some(tree) = self.store.queue(org) {
             let kinds = [
+                InQueue::Front,
+                InQueue::FrontChunk,
                 InQueue::Delivery,
                 InQueue::Chunk,
                 InQueue::Attempt,

@@ -35,7 +35,7 @@ struct Shared {
     shown: Shown,
     orders: mpsc::Sender<Order>,
     health: watch::Receiver<StoreHealth>,
-    reserve_bytes: u64,
+    limits: Limits,
 }
 
 impl std::fmt::Debug for Shared {
@@ -72,8 +72,8 @@ impl Queue {
                 ),
             })?;
         let (notices, notices_receiver) = mpsc::unbounded_channel();
-        let limits =
-            Limits { max_deliveries: options.max_deliveries, max_bytes: options.max_bytes, reserve_bytes };
+        let &StoreOptions { max_deliveries, max_bytes, max_total, .. } = options;
+        let limits = Limits { max_deliveries, max_bytes, max_total, reserve_bytes };
         let mut writer = Writer::new(recovered, limits, shown.clone(), notices);
         let (health_sender, health) = watch::channel(StoreHealth::Accepting);
         writer.disk_is_full(0);
@@ -81,7 +81,7 @@ impl Queue {
         let (orders, orders_receiver) = mpsc::channel(JOBS_WAITING_MAX);
         committer::start(writer, orders_receiver, orders.downgrade(), health_sender)
             .map_err(|error| refused("cannot start the committer", &error))?;
-        let shared = Shared { store, shown, orders, health, reserve_bytes };
+        let shared = Shared { store, shown, orders, health, limits };
         Ok((Queue { shared: Arc::new(shared) }, notices_receiver))
     }
 
@@ -379,7 +379,7 @@ impl Queue {
         self.each(ids, settle::remove_letter).await
     }
 
-    async fn each(
+    pub(super) async fn each(
         &self,
         ids: Vec<DeadLetterId>,
         change: fn(&mut Writer, DeadLetterId) -> Result<bool, Trouble>,
@@ -396,7 +396,7 @@ impl Queue {
 
     /// Numbers for status.
     pub fn usage(&self) -> StoreUsage {
-        let Shared { store, shown, reserve_bytes, .. } = &*self.shared;
+        let Shared { store, shown, limits, .. } = &*self.shared;
         let (orgs, webhooks) = shown.directory.counts();
         let (deliveries, live_bytes, dead_letters) = shown.published.totals();
         StoreUsage {
@@ -407,7 +407,8 @@ impl Queue {
             live_bytes,
             allocated_bytes: store.place.allocated_bytes(),
             free_bytes: store.place.free_bytes().unwrap_or(0),
-            reserve_bytes: *reserve_bytes,
+            reserve_bytes: limits.reserve_bytes,
+            max_total: limits.max_total,
             quarantined: store.quarantine.len(),
             blob_files: store.place.blob_files(),
         }

@@ -13,15 +13,16 @@ use tokio::sync::{mpsc, watch};
 
 use super::directory::{Directory, Org};
 use super::figures::{Figures, Tally};
+use super::front;
 use super::heads::Heads;
-use super::key::{self, InQueue};
-use super::ledger::{OrgQueue, Published};
+use super::key::{self, InQueue, Part};
+use super::ledger::{Load, OrgQueue, Published};
 use super::named::Left;
 use super::read::{self, Loaded};
 use super::record::{Body, QuarantineRecord};
 use super::store::{Row, Store, Trouble};
 use super::upkeep::Upkeep;
-use super::{Claim, Notice, Refused, StoreHealth};
+use super::{Claim, Notice, QueueLimits, Refused, StoreHealth};
 use crate::model::{Delivery, OrgId, OrgNumber, Sequence, UnixMs};
 use crate::tail::{Fact, Hub};
 
@@ -38,6 +39,8 @@ pub(super) type Applied<T> = Result<Result<T, Refused>, Trouble>;
 pub(super) struct Limits {
     pub(super) max_deliveries: u64,
     pub(super) max_bytes: u64,
+    /// Of all queues together.
+    pub(super) max_total: QueueLimits,
     pub(super) reserve_bytes: u64,
 }
 
@@ -46,6 +49,8 @@ pub(super) struct Writer {
     pub(super) store: Arc<Store>,
     pub(super) limits: Limits,
     pub(super) queues: HashMap<OrgNumber, OrgQueue>,
+    /// What waits in all of them.
+    pub(super) total: Load,
     pub(super) next_org: u32,
     pub(super) upkeep: Upkeep,
     /// The number of the last commit.
@@ -103,10 +108,13 @@ impl Writer {
         notices: mpsc::UnboundedSender<Notice>,
     ) -> Writer {
         let touched = recovered.queues.keys().copied().collect();
+        let total = |total: Load, queue: &OrgQueue| total.replaced(Load::default(), queue.load());
+        let total = recovered.queues.values().fold(Load::default(), total);
         Writer {
             store: recovered.store,
             limits,
             queues: recovered.queues,
+            total,
             next_org: recovered.next_org,
             upkeep: recovered.upkeep,
             last_commit: recovered.last_commit,
@@ -179,6 +187,20 @@ impl Writer {
         }
     }
 
+    /// Changes what waits in the org's queue, and the total with it.
+    pub(super) fn change_load<T>(
+        &mut self,
+        org: OrgNumber,
+        change: impl FnOnce(&mut OrgQueue) -> T,
+    ) -> Result<T, Trouble> {
+        let queue = self.queue_mut(org)?;
+        let before = queue.load();
+        let changed = change(queue);
+        let after = queue.load();
+        self.total = self.total.replaced(before, after);
+        Ok(changed)
+    }
+
     /// Has the org's state record written at the end of this batch.
     pub(super) fn state_changed(&mut self, org: OrgNumber) {
         self.state_changed.insert(org);
@@ -207,7 +229,8 @@ impl Writer {
         self.space.full
     }
 
-    /// Removes the delivery at the head, then what belonged to it, and makes the next one head.
+    /// Removes the delivery at the head, then what belonged to it, and makes the next one head. The same for one that was the
+    /// head until another was put before it.
     pub(super) fn remove_head(
         &mut self,
         org: OrgNumber,
@@ -216,21 +239,26 @@ impl Writer {
         body: Option<&Body>,
     ) -> Result<(), Trouble> {
         let queue = self.queue_mut(org)?;
-        let attempts = queue.head.map_or(0, |head| head.attempts);
-        queue.advance(size);
-        if sequence >= queue.next_stored {
+        let attempts = queue.head.filter(|head| head.sequence == sequence).map_or(0, |head| head.attempts);
+        let part = if queue.is_before(sequence) { Part::Front } else { Part::Main };
+        let unstored = sequence >= queue.next_stored;
+        let before = queue.front > 0;
+        let before = if before { front::first(&self.store, org, Some(sequence))? } else { None };
+        self.change_load(org, |queue| queue.leave(sequence, size, before))?;
+        if unstored {
             self.write_state(org)?;
         }
         let tree = self.store.queue_for_writing(org)?;
-        tree.remove(&key::of_sequence(InQueue::Delivery as u8, org, sequence))?;
+        tree.remove(&key::of_sequence(part.delivery(), org, sequence))?;
         for number in 1..=attempts {
             tree.remove(&key::of_part(InQueue::Attempt as u8, org, sequence, number))?;
         }
         if let Some(Body::Chunks { at, last, parts }) = body
             && *last == sequence.0
         {
-            for part in 0..*parts {
-                tree.remove(&key::of_part(InQueue::Chunk as u8, org, Sequence(*at), part))?;
+            let chunk = part.chunk();
+            for number in 0..*parts {
+                tree.remove(&key::of_part(chunk, org, Sequence(*at), number))?;
             }
         }
         Ok(())
@@ -312,7 +340,9 @@ impl Writer {
 
     /// Drops a deleted org's queue from memory; its rows go in upkeep.
     pub(super) fn forget_queue(&mut self, org: OrgNumber) {
-        self.queues.remove(&org);
+        if let Some(queue) = self.queues.remove(&org) {
+            self.total = self.total.replaced(queue.load(), Load::default());
+        }
         self.state_changed.remove(&org);
         self.touched.insert(org);
     }

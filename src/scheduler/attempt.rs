@@ -17,6 +17,7 @@ use super::budget::Budget;
 use super::figures::Figures;
 use super::label::Label;
 use super::plan::{End, Start};
+use super::starving::Starving;
 use crate::catalogue::Current;
 use crate::clock;
 use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
@@ -38,6 +39,7 @@ pub(super) struct Context {
     /// Where the plan's time starts.
     pub epoch: Instant,
     pub figures: Arc<Figures>,
+    pub starving: Starving,
 }
 
 /// Who makes the attempt.
@@ -75,6 +77,8 @@ enum Tried {
     Gone,
     /// It is to be given up without an attempt.
     Hopeless { label: Label, reason: DeadReason, variable: Option<String> },
+    /// There was no file descriptor for an attempt: it is put off, and does not count.
+    Starved,
     /// An attempt was made.
     Attempted(Attempted),
 }
@@ -109,6 +113,7 @@ pub(super) async fn run(
     };
     match tried {
         Tried::Gone => Ok(End::Void),
+        Tried::Starved => Ok(End::Starved),
         Tried::Hopeless { label, reason, variable } => {
             let note = variable.as_ref().map(|name| format!("{{{name}}} in the webhook's URL"));
             let settled = on_disk(context.queue.give_up(start.claim, reason, note, clock::now())).await?;
@@ -165,8 +170,12 @@ impl Context {
         let made = made.unwrap_or_else(|| {
             let duration_ms = u32::try_from(ended.duration_since(began).as_millis()).unwrap_or(u32::MAX);
             let attempt = panicked(start.attempt, at, duration_ms);
-            Made { attempt, retry_after: None, headers: http::HeaderMap::new() }
+            Made { attempt, retry_after: None, headers: http::HeaderMap::new(), starved: false }
         });
+        if made.starved {
+            self.starving.note(&made.attempt.detail);
+            return Ok(Tried::Starved);
+        }
         self.figures.note(&made.attempt);
         let wait = backoff::delay(&webhook.retry, start.attempt.saturating_add(1), fastrand::f64());
         let outcome = judge(&made, &webhook, ended_at, wait);

@@ -28,6 +28,7 @@ mod figures;
 mod label;
 mod plan;
 mod run;
+mod starving;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,7 @@ use budget::Budget;
 pub use figures::Figures;
 use plan::Plan;
 use run::{Drain, Loop};
+use starving::Starving;
 
 /// What bounds the attempts in flight.
 #[derive(Debug, Clone)]
@@ -134,7 +136,8 @@ impl Scheduler {
         let budget = Budget::new(settings.max_payload_bytes);
         let (commands, received) = mpsc::unbounded_channel();
         let catalogue = settings.catalogue;
-        let context = Arc::new(Context { queue, sender, budget, catalogue, epoch, figures });
+        let starving = Starving::default();
+        let context = Arc::new(Context { queue, sender, budget, catalogue, epoch, figures, starving });
         let for_trials = Arc::downgrade(&context);
         let run = Loop {
             shared: shared.clone(),

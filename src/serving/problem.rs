@@ -118,8 +118,8 @@ kinds! {
     NotSigned = "not-signed", CONFLICT, "The webhook does not sign its requests";
     /// No head to act on.
     QueueEmpty = "queue-empty", CONFLICT, "No delivery is waiting";
-    /// The org's limit is reached.
-    QueueFull = "queue-full", TOO_MANY_REQUESTS, "The org's queue is full";
+    /// The org's limit is reached, or that of all orgs together.
+    QueueFull = "queue-full", TOO_MANY_REQUESTS, "The queue is full";
     /// Too many large requests at once.
     Overloaded = "overloaded", SERVICE_UNAVAILABLE, "Too many requests are being read";
     /// As many listen as may.
@@ -252,7 +252,7 @@ impl From<Refused> for Problem {
             Refused::IdReused => {
                 Problem { field: Some("/id".into()), ..Problem::new(Kind::IdReused, detail) }
             }
-            Refused::QueueFull { .. } => {
+            Refused::QueueFull { .. } | Refused::AllQueuesFull { .. } => {
                 Problem::new(Kind::QueueFull, detail).retry_after(RETRY_QUEUE_FULL_S)
             }
             Refused::RequestsFull(_) => {

@@ -107,10 +107,10 @@ fn store_refused_if_a_newer_version_wrote_it() {
     let site = stopped_store();
     let marker = site.data_dir().join("store/FORMAT");
     let text = std::fs::read_to_string(&marker).unwrap();
-    let newer = text.replace("format 4", "format 5");
-    assert_ne!(text, newer);
-    std::fs::write(&marker, newer).unwrap();
-    check_refused(&site, &["newer", "format 5"], |_| {});
+    let format = text.lines().find_map(|line| line.strip_prefix("format ")).unwrap();
+    let newer = format.parse::<u32>().unwrap() + 1;
+    std::fs::write(&marker, text.replace(&format!("format {format}"), &format!("format {newer}"))).unwrap();
+    check_refused(&site, &["newer", &format!("format {newer}")], |_| {});
 }
 
 #[test]

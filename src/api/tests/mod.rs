@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::{App, Settings, Socket, router};
 use crate::model::{OrgNumber, UnixMs};
-use crate::queue::{Claim, MasterKey, Queue, StoreOptions};
+use crate::queue::{Claim, MasterKey, Queue, QueueLimits, StoreOptions};
 
 /// An API over a store of its own.
 pub(super) struct Fixture {
@@ -73,6 +73,7 @@ pub(super) fn store_options(dir: &TempDir) -> StoreOptions {
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        max_total: QueueLimits::NONE,
     }
 }
 

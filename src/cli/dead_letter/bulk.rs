@@ -2,13 +2,14 @@
 
 use clap::Args;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::Filter;
 use crate::cli::confirm::{self, Loss, letters};
 use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::transport::Transport;
 use crate::cli::{Context, output, several};
+use crate::dead_letters::At;
 use crate::model::EventId;
 
 /// Several dead letters: by their ids, by filter, or all.
@@ -34,29 +35,37 @@ pub(in crate::cli) struct Bulk {
 /// Retry or discard.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Verb {
-    Retry,
+    Retry(At),
     Discard,
 }
 
 impl Verb {
     fn word(self) -> &'static str {
         match self {
-            Verb::Retry => "retry",
+            Verb::Retry(_) => "retry",
             Verb::Discard => "discard",
         }
     }
 
     fn done(self) -> &'static str {
         match self {
-            Verb::Retry => "retried",
+            Verb::Retry(_) => "retried",
             Verb::Discard => "discarded",
+        }
+    }
+
+    /// What its body has beside which.
+    fn members(self) -> Map<String, Value> {
+        match self {
+            Verb::Retry(at) => Map::from_iter([("at".to_owned(), json!(at.word()))]),
+            Verb::Discard => Map::new(),
         }
     }
 
     /// The call for one.
     fn one(self, id: &EventId) -> (Method, String) {
         match self {
-            Verb::Retry => (Method::POST, format!("/v1/dead-letters/{id}/retry")),
+            Verb::Retry(_) => (Method::POST, format!("/v1/dead-letters/{id}/retry")),
             Verb::Discard => (Method::DELETE, format!("/v1/dead-letters/{id}")),
         }
     }
@@ -76,11 +85,14 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
     let path = format!("/v1/dead-letters/{}", verb.word());
     let call = |dry_run: bool| {
         // Everything is asked for by name: a filter that is empty by mistake is refused.
-        let body = if bulk.filter.is_empty() {
-            json!({"all": true, "dry_run": dry_run})
+        let mut members = verb.members();
+        if bulk.filter.is_empty() {
+            members.insert("all".to_owned(), json!(true));
         } else {
-            json!({"filter": bulk.filter.as_json(), "dry_run": dry_run})
-        };
+            members.insert("filter".to_owned(), bulk.filter.as_json());
+        }
+        members.insert("dry_run".to_owned(), json!(dry_run));
+        let body = Value::Object(members);
         let path = path.clone();
         async move { api.call(Method::POST, &path, Some(&body)).await }
     };
@@ -123,7 +135,8 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
             api.get(&format!("/v1/dead-letters/{id}")).await
         } else {
             let (method, path) = verb.one(id);
-            api.call(method, &path, None).await
+            let body = Value::Object(verb.members());
+            api.call(method.clone(), &path, (method == Method::POST).then_some(&body)).await
         };
         match outcome {
             Ok(_) => done += 1,

@@ -18,6 +18,7 @@ use super::queue::last;
 use super::transport::Transport;
 use super::{Context, output};
 use crate::clock;
+use crate::dead_letters::At;
 use crate::model::{DeadReason, EventId, EventType, OrgId, UnixMs, WebhookId, parse_duration};
 
 /// What to do with dead letters.
@@ -41,8 +42,15 @@ pub(super) enum DeadLetterCommand {
         #[arg(long)]
         payload: bool,
     },
-    /// Put dead letters at the tails of their orgs' queues, in their order, with fresh attempts.
-    Retry(Bulk),
+    /// Put dead letters into their orgs' queues again, in their original order, with fresh attempts.
+    Retry {
+        /// Which.
+        #[command(flatten)]
+        bulk: Bulk,
+        /// Where in the queue: tail, behind all that waits; or head, before all that waits and has not been tried.
+        #[arg(long, value_name = "PLACE", default_value = "tail")]
+        at: At,
+    },
     /// Throw dead letters away for good.
     Discard(Bulk),
     /// Write dead letters with their payloads, one JSON object per line. What the store keeps sealed comes out as plain
@@ -135,7 +143,7 @@ pub(super) async fn run(context: &Context, command: DeadLetterCommand) -> Result
     let done = match command {
         DeadLetterCommand::List { filter, page } => list(context, api, &filter, &page).await,
         DeadLetterCommand::Show { id, payload } => show(context, api, &id, payload).await,
-        DeadLetterCommand::Retry(bulk) => several(context, api, Verb::Retry, &bulk).await,
+        DeadLetterCommand::Retry { bulk, at } => several(context, api, Verb::Retry(at), &bulk).await,
         DeadLetterCommand::Discard(bulk) => several(context, api, Verb::Discard, &bulk).await,
         DeadLetterCommand::Export { filter, all, out } => {
             export::run(api, &filter, all, out.as_deref()).await

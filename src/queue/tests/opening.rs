@@ -4,6 +4,7 @@ use super::super::append::{content_hash, day_of};
 use super::super::key;
 use super::super::key::InOrgs;
 use super::super::record::{OrgRecord, SeenRecord2, WebhookRecord};
+use super::super::seal::FORMAT_VERSION;
 use super::*;
 
 #[test]
@@ -40,7 +41,7 @@ fn a_wrong_key_a_second_opener_and_a_foreign_directory_are_refused() {
     let error = Queue::open(&wrong).unwrap_err().to_string();
     assert!(error.contains("--key-file"), "{error}");
 
-    let newer = String::from_utf8(marker).unwrap().replace("format 4", "format 9");
+    let newer = String::from_utf8(marker).unwrap().replace(&format!("format {FORMAT_VERSION}"), "format 99");
     std::fs::write(dir.path().join("store/FORMAT"), newer).unwrap();
     let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("newer postrider"), "{error}");
@@ -99,7 +100,7 @@ fn a_store_of_format_2_keeps_its_ids_and_becomes_one_of_this_format() {
         drop((queue, notices));
         let marker = pair.dir.path().join("store/FORMAT");
         let text = std::fs::read_to_string(&marker).unwrap();
-        std::fs::write(&marker, text.replace("format 4", "format 2")).unwrap();
+        std::fs::write(&marker, text.replace(&format!("format {FORMAT_VERSION}"), "format 2")).unwrap();
         pair.queue = Some(Queue::open(&options(pair.dir.path())).unwrap());
         assert_eq!(std::fs::read_to_string(&marker).unwrap(), text);
         pair.check().await;
@@ -132,7 +133,7 @@ fn settings_of_format_2_are_in_force_when_the_store_opens() {
         queue.close().await;
         drop((queue, notices));
         let text = std::fs::read_to_string(&marker).unwrap();
-        std::fs::write(&marker, text.replace("format 4", "format 2")).unwrap();
+        std::fs::write(&marker, text.replace(&format!("format {FORMAT_VERSION}"), "format 2")).unwrap();
         pair.queue = Some(Queue::open(&options(pair.dir.path())).unwrap());
         let read = pair.org(0);
         assert_eq!(read.settings, known.settings);

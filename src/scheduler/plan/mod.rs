@@ -119,6 +119,8 @@ pub enum End {
     Void,
     /// It was cancelled while it waited for its receiver.
     Cancelled,
+    /// There was no file descriptor for it.
+    Starved,
     /// Our own trouble: nothing is known to be settled.
     Fault,
 }
@@ -128,7 +130,7 @@ pub enum End {
 pub struct Step {
     /// Attempts to start.
     pub start: Vec<Start>,
-    /// Orgs whose attempt in flight is for a delivery that is no longer the head: to be cancelled if it still waits for
+    /// Orgs whose attempt in flight is for a delivery that has left the queue: to be cancelled if it still waits for
     /// its receiver. It is past that point when the attempt itself has moved the head on and has yet to hear of it.
     pub abort: Vec<OrgNumber>,
     /// When the next delayed head is due; `None` if only an announcement or an end can change anything.
@@ -191,10 +193,11 @@ enum Place {
 }
 
 impl Entry {
-    /// Whether what is in flight is no longer the head.
+    /// Whether what is in flight has left the queue. A head with a lower sequence has been put before it: that one waits
+    /// until the attempt has ended.
     fn is_overtaken(&self) -> bool {
         match self.place {
-            Place::InFlight { claim, .. } => self.head.map(|head| head.sequence) != Some(claim.sequence),
+            Place::InFlight { claim, .. } => self.head.is_none_or(|head| head.sequence > claim.sequence),
             _ => false,
         }
     }
@@ -263,7 +266,7 @@ impl Plan {
             End::Deferred { .. } | End::Exhausted => {
                 self.standings.insert(org, Standing::Failing);
             }
-            End::Void | End::Cancelled | End::Fault => {}
+            End::Void | End::Cancelled | End::Starved | End::Fault => {}
         }
         let Some(head) = entry.head else { return };
         match end {

@@ -309,3 +309,36 @@ fn the_oldest_due_head_is_known() {
     rig.at(70).head(3, 1, 0, None);
     assert_eq!(rig.plan.counts().oldest_due, Some(ms(50)));
 }
+
+#[test]
+fn what_is_put_before_an_attempt_in_flight_waits_for_its_end() {
+    let mut rig = Rig::new(5);
+    rig.head(1, 7, 0, None);
+    assert_eq!(rig.starts(), [(1, 7, 1)]);
+    // A dead letter with a lower sequence is the head now: what is in flight is neither aborted nor overtaken.
+    rig.head(1, 3, 0, None);
+    assert_eq!(rig.step(), Step::default());
+    rig.ended(1, End::Delivered);
+    assert_eq!(rig.starts(), [(1, 3, 1)]);
+    rig.deliver(1, Some(8));
+    assert_eq!(rig.starts(), [(1, 8, 1)]);
+    // One that fails is the head again before it ends, and its retry comes first.
+    rig.head(1, 4, 0, None);
+    rig.defer(1, 8, 1, 100);
+    assert_eq!(rig.starts(), []);
+    rig.now += ms(100);
+    assert_eq!(rig.starts(), [(1, 8, 2)]);
+    rig.deliver(1, Some(4));
+    assert_eq!(rig.starts(), [(1, 4, 1)]);
+}
+
+#[test]
+fn an_attempt_without_descriptors_is_put_off_and_has_the_same_number() {
+    let mut rig = Rig::new(5);
+    rig.head(1, 1, 0, None);
+    assert_eq!(rig.starts(), [(1, 1, 1)]);
+    rig.ended(1, End::Starved);
+    assert_eq!(rig.starts(), []);
+    rig.now += FAULT_WAIT;
+    assert_eq!(rig.starts(), [(1, 1, 1)]);
+}

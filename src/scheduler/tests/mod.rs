@@ -28,7 +28,7 @@ use crate::model::{
     Attempt, DeadLetter, Event, FailReason, OrgNumber, OrgSettings, Retry, Sequence, Target, UrlTemplate,
     Webhook,
 };
-use crate::queue::{Append, DeadFilter, MasterKey, Org, Queue, StoreOptions};
+use crate::queue::{Append, DeadFilter, MasterKey, Org, Queue, QueueLimits, StoreOptions};
 
 /// Keeps paused time from jumping ahead while it is alive.
 pub(super) struct HeldTime {
@@ -164,7 +164,7 @@ impl Script {
             detail: String::new(),
             excerpt: String::new(),
         };
-        Made { attempt, retry_after, headers: http::HeaderMap::new() }
+        Made { attempt, retry_after, headers: http::HeaderMap::new(), starved: false }
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -270,6 +270,7 @@ async fn open(dir: &TempDir, script: &Script, settings: Settings) -> (Queue, Sch
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        max_total: QueueLimits::NONE,
     };
     let (queue, notices) =
         held(tokio::task::spawn_blocking(move || Queue::open(&options))).await.unwrap().unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use postrider::model::OrgId;
-use postrider::queue::{DeadFilter, MasterKey, Queue, StoreOptions};
+use postrider::queue::{DeadFilter, MasterKey, Queue, QueueLimits, StoreOptions};
 
 use super::ledger::{Found, Kept};
 use super::load;
@@ -33,6 +33,7 @@ pub fn inspect(data: &Path) -> Result<Found, String> {
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        max_total: QueueLimits::NONE,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let opened = std::panic::catch_unwind(|| Queue::open(&options)).map_err(|_| PANICKED.to_owned())?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use postrider::api::{App, Settings, Socket, router};
-use postrider::queue::{MasterKey, Queue, StoreOptions};
+use postrider::queue::{MasterKey, Queue, QueueLimits, StoreOptions};
 use postrider::serving::{ConnectionLimits, serve};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -231,6 +231,7 @@ impl Daemon {
             reserve_bytes: Some(0),
             max_deliveries: 100,
             max_bytes: 1 << 20,
+            max_total: QueueLimits::NONE,
         };
         std::fs::create_dir(&options.data_dir).expect("a directory");
         let (queue, _notices) = Queue::open(&options).expect("a new store opens");
