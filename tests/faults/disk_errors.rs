@@ -18,17 +18,17 @@ use crate::rig::{alone, inspect};
 const LOG: &str = "db";
 
 /// A daemon on a file system that can fail, with a receiver and a ledger.
-struct Bench {
-    fs: LossyFs,
-    ledger: SharedLedger,
-    receiver: Receiver,
+pub struct Bench {
+    pub fs: LossyFs,
+    pub ledger: SharedLedger,
+    pub receiver: Receiver,
     numbers: Numbers,
-    options: Options,
+    pub options: Options,
     _keys: TempDir,
 }
 
 impl Bench {
-    fn new(reserve_bytes: &str) -> Bench {
+    pub fn new(reserve_bytes: &str) -> Bench {
         let keys = tempfile::tempdir().expect("a directory");
         let key_file = keys.path().join("key");
         inspect::write_key(&key_file);
@@ -47,28 +47,28 @@ impl Bench {
         }
     }
 
-    fn data(&self) -> PathBuf {
+    pub fn data(&self) -> PathBuf {
         self.fs.path().join("data")
     }
 
-    fn start_configured(&self) -> Daemon {
+    pub fn start_configured(&self) -> Daemon {
         let daemon = Daemon::start(&self.data(), &self.options);
         load::configure(&daemon, &self.receiver);
         daemon
     }
 
-    fn load(&self, daemon: &Daemon) -> Load {
+    pub fn load(&self, daemon: &Daemon) -> Load {
         Load::start(&daemon.submit_socket(), &self.ledger, &self.numbers)
     }
 
     /// Enqueues one event; `None` if the connection broke.
-    fn enqueue(&self, daemon: &Daemon, id: &str) -> Option<u16> {
+    pub fn enqueue(&self, daemon: &Daemon, id: &str) -> Option<u16> {
         let mut connection = Connection::open(&daemon.submit_socket()).ok()?;
         load::enqueue(&mut connection, &self.ledger, "acme", id).ok()
     }
 
     /// Everything acknowledged is in this state of the disk.
-    fn check(&self, what: &str, state: &CrashState) {
+    pub fn check(&self, what: &str, state: &CrashState) {
         let dir = tempfile::tempdir().expect("a directory");
         state.write_to(dir.path()).expect("a state written");
         let found = inspect::inspect(&dir.path().join("data"));
@@ -78,14 +78,14 @@ impl Bench {
     }
 
     /// As the program sees it, and as two power cuts would leave it.
-    fn check_all(&self, what: &str) {
+    pub fn check_all(&self, what: &str) {
         self.check(&format!("{what}, live"), &self.fs.live());
         self.check(&format!("{what}, only what was synced"), &self.fs.after_cut(1, 0.0));
         self.check(&format!("{what}, torn"), &self.fs.after_cut(2, 0.5));
     }
 
     /// The daemon starts again and delivers all that is left.
-    fn drain(&self, what: &str) {
+    pub fn drain(&self, what: &str) {
         let daemon = Daemon::start(&self.data(), &self.options);
         wait_until(&format!("{what}: all queues are empty"), || {
             let depth =

@@ -74,6 +74,8 @@ mod sources;
 mod sources_official;
 // Proxies, certificates, resolvers.
 mod routes;
+// What can go wrong around the daemon, and the list of what makes it happen.
+mod failures;
 // Start, stop, reload, restart.
 mod lifecycle;
 // Sockets passed by a service manager, and what it is told.

@@ -8,7 +8,7 @@ use fuser::{
     FileAttr, FileType, Filesystem, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
 };
-use libc::{EIO, ENOENT, ENOSPC, ENOTEMPTY};
+use libc::{EIO, ENOENT, ENOSPC, ENOTEMPTY, EROFS};
 
 use super::tree::{Body, Tree};
 
@@ -36,6 +36,8 @@ pub struct Faults {
     pub limit: Option<u64>,
     /// Each fsync takes this much longer.
     pub fsync_delay: Duration,
+    /// Whatever would change it fails with EROFS, as on a disk that the kernel has set to read-only.
+    pub read_only: bool,
     /// Fsync answers ok and makes nothing durable, but for one in each such interval.
     pub deaf: Option<Duration>,
 }
@@ -111,6 +113,10 @@ impl State {
         Ok(())
     }
 
+    fn writable(&self) -> Result<(), i32> {
+        if self.faults.read_only { Err(EROFS) } else { Ok(()) }
+    }
+
     fn room_for(&mut self, growth: u64) -> Result<(), i32> {
         match self.faults.limit {
             Some(limit) if growth > 0 && self.tree.used() + growth > limit => {
@@ -122,6 +128,7 @@ impl State {
     }
 
     fn write(&mut self, ino: u64, at: i64, bytes: &[u8]) -> Result<u32, i32> {
+        self.writable()?;
         self.counters.writes += 1;
         let (last, end, length) = self.last_write;
         let goes_on = last == ino && i64::try_from(end) == Ok(at) && length > PIECE_BYTES_MIN;
@@ -137,6 +144,7 @@ impl State {
     }
 
     fn resize(&mut self, ino: u64, size: u64) -> Result<(), i32> {
+        self.writable()?;
         self.room_for(size.saturating_sub(self.tree.file_len(ino)))?;
         self.tree.resize(ino, usize::try_from(size).map_err(|_| libc::EINVAL)?);
         Ok(())
@@ -175,10 +183,11 @@ impl Server {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn create_node(&self, parent: u64, name: &OsStr, mode: u32, is_dir: bool) -> Option<FileAttr> {
+    fn create_node(&self, parent: u64, name: &OsStr, mode: u32, is_dir: bool) -> Result<FileAttr, i32> {
         let mut state = self.state();
+        state.writable()?;
         let ino = state.tree.create(parent, name, mode, is_dir);
-        state.attr(ino)
+        state.attr(ino).ok_or(ENOENT)
     }
 
     fn remove(&self, parent: u64, name: &OsStr, reply: ReplyEmpty) {
@@ -188,7 +197,9 @@ impl Server {
             .child(parent, name)
             .and_then(|ino| state.tree.node(ino))
             .is_some_and(|node| matches!(&node.body, Body::Dir(dir) if !dir.live.is_empty()));
-        if full {
+        if let Err(errno) = state.writable() {
+            reply.error(errno);
+        } else if full {
             reply.error(ENOTEMPTY);
         } else {
             done(reply, state.tree.unlink(parent, name).then_some(()).ok_or(ENOENT));
@@ -252,8 +263,8 @@ impl Filesystem for Server {
 
     fn mkdir(&mut self, _: &Request, parent: u64, name: &OsStr, mode: u32, umask: u32, reply: ReplyEntry) {
         match self.create_node(parent, name, mode & !umask, true) {
-            Some(attr) => reply.entry(&NO_CACHE, &attr, 0),
-            None => reply.error(ENOENT),
+            Ok(attr) => reply.entry(&NO_CACHE, &attr, 0),
+            Err(errno) => reply.error(errno),
         }
     }
 
@@ -268,13 +279,16 @@ impl Filesystem for Server {
         reply: ReplyCreate,
     ) {
         match self.create_node(parent, name, mode & !umask, false) {
-            Some(attr) => reply.created(&NO_CACHE, &attr, 0, 0, DIRECT_IO),
-            None => reply.error(ENOENT),
+            Ok(attr) => reply.created(&NO_CACHE, &attr, 0, 0, DIRECT_IO),
+            Err(errno) => reply.error(errno),
         }
     }
 
-    fn open(&mut self, _: &Request, _: u64, _: i32, reply: ReplyOpen) {
-        reply.opened(0, DIRECT_IO);
+    fn open(&mut self, _: &Request, _: u64, flags: i32, reply: ReplyOpen) {
+        match self.state().writable() {
+            Err(errno) if flags & libc::O_ACCMODE != libc::O_RDONLY => reply.error(errno),
+            _ => reply.opened(0, DIRECT_IO),
+        }
     }
 
     fn read(
@@ -357,8 +371,12 @@ impl Filesystem for Server {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        let renamed = self.state().tree.rename(parent, name, new_parent, new_name);
-        done(reply, renamed.then_some(()).ok_or(ENOENT));
+        let mut state = self.state();
+        let renamed = match state.writable() {
+            Ok(()) => state.tree.rename(parent, name, new_parent, new_name).then_some(()).ok_or(ENOENT),
+            readonly => readonly,
+        };
+        done(reply, renamed);
     }
 
     fn link(&mut self, _: &Request, ino: u64, parent: u64, name: &OsStr, reply: ReplyEntry) {

@@ -89,7 +89,7 @@ impl Connection {
     /// Connects to a socket.
     pub fn open(socket: &Path) -> io::Result<Connection> {
         let stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(PATIENCE * 2))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Connection { stream: BufReader::new(stream) })
     }

@@ -2,4 +2,7 @@
 
 mod asked;
 mod audit;
+mod head;
+mod limits;
+mod recipes;
 mod several;

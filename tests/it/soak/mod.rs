@@ -49,7 +49,7 @@ fn soak_leaves_memory_store_and_descriptors_flat() {
     println!("POSTRIDER_TEST_SEED={seed} events={events} laps={laps} orgs={ORGS}");
     let mut rng = Rng::with_seed(seed);
     let site = Site::with(&Site::new().config().replace("debug", "info"));
-    let clock = Clock::running(site.dir());
+    let clock = Clock::of(&site).cached();
     let mill = Mill::start(ORGS, seed);
     let mut daemon = clock.start(&site);
     for org in 0..ORGS {

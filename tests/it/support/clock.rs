@@ -1,7 +1,7 @@
 //! The wall clock of a daemon, by libfaketime: it stands where it is put, or runs as far from the real one as it is put.
 //! Monotonic time stays what it is.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::{Daemon, Site};
 
@@ -13,18 +13,23 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that runs with the real one until [`Clock::step_to`]; a step is seen within a second.
-    pub fn running(dir: &Path) -> Clock {
-        let clock = Clock { file: dir.join("clock"), cached: true };
+    /// Of the daemons of this site; it runs with the real one until [`Clock::step_to`].
+    pub fn of(site: &Site) -> Clock {
+        let clock = Clock { file: site.dir().join("clock"), cached: false };
         clock.step_to(0);
         clock
     }
 
-    /// A clock that stands at this second; another one counts at once.
-    pub fn standing(dir: &Path, second: i64) -> Clock {
-        let clock = Clock { file: dir.join("clock"), cached: false };
+    /// Of the daemons of this site; it stands at this second.
+    pub fn at(site: &Site, second: i64) -> Clock {
+        let clock = Clock::of(site);
         clock.set(second);
         clock
+    }
+
+    /// What is set counts within a second only, and looking at the clock costs less.
+    pub fn cached(self) -> Clock {
+        Clock { cached: true, ..self }
     }
 
     /// From now on it is this second.
