@@ -84,7 +84,7 @@ pub enum Socket {
 }
 
 /// Re-reads the configuration; an error leaves the old one in force.
-pub type Reload = Box<dyn Fn() -> Result<(), String> + Send + Sync>;
+pub type Reload = Box<dyn Fn() -> Result<Vec<String>, String> + Send + Sync>;
 
 /// The daemon's last error, for status. Cheap to clone; whoever meets an error that an operator should see notes it.
 #[derive(Debug, Clone, Default)]

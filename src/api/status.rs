@@ -179,8 +179,10 @@ pub(super) async fn reload(State(app): State<Arc<App>>) -> Result<Response, Prob
     // It reads files.
     let done = tokio::task::spawn_blocking(move || app.reload.as_ref().map(|reload| reload())).await;
     match done {
-        Ok(Some(Ok(())) | None) => Ok(Json(json!({ "reloaded": true })).into_response()),
+        Ok(Some(Ok(waiting))) => {
+            Ok(Json(json!({ "reloaded": true, "waiting_for_restart": waiting })).into_response())
+        }
         Ok(Some(Err(why))) => Err(Problem::new(Kind::ReloadFailed, why)),
-        Err(_) => Err(Problem::new(Kind::Internal, "the reload broke off")),
+        Ok(None) | Err(_) => Err(Problem::new(Kind::Internal, "the reload broke off")),
     }
 }

@@ -23,6 +23,7 @@ mod output;
 mod paging;
 mod printer;
 mod queue;
+mod reload;
 mod serve;
 mod session;
 mod several;
@@ -125,6 +126,9 @@ enum Command {
     Top(top::TopArgs),
     /// What happens, as it happens: accepted, attempts, delivered, dead and more, one line each.
     Tail(tail::TailArgs),
+    /// Have the daemon read its configuration again, and wait for the verdict. Exits 78 if the file is bad: the old
+    /// configuration then stays in force.
+    Reload,
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
@@ -208,6 +212,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Shape(args) => shape::run(context, args).await,
         Command::Top(args) => top::run(context, args).await,
         Command::Tail(args) => tail::run(context, args).await,
+        Command::Reload => reload::run(context).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,
     }

@@ -85,6 +85,7 @@ fn good_lines_parse() {
         "postrider dead-letter retry --webhook hook --dry-run --data /var/lib/x",
         "postrider dead-letter export --all --out x.jsonl",
         "postrider status --json",
+        "postrider reload --json",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");

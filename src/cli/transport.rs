@@ -129,13 +129,14 @@ pub(super) fn refused(status: StatusCode, body: &[u8]) -> Failure {
 
 /// A problem answer as a failure: its exit code and its words.
 pub(super) fn refusal(status: u16, problem: &Value) -> Failure {
+    let is = |kind: &str| problem.get("type").and_then(Value::as_str) == Some(kind);
     let exit = match status {
         404 => Exit::NotFound,
         429 | 503 | 507 => Exit::TryAgain,
         // There is no head to act on: what was asked is not so.
-        409 if problem.get("type").and_then(Value::as_str) == Some("urn:postrider:queue-empty") => {
-            Exit::NotFound
-        }
+        409 if is("urn:postrider:queue-empty") => Exit::NotFound,
+        // What `serve` would say of the same file.
+        422 if is("urn:postrider:reload-failed") => Exit::BadConfig,
         _ => Exit::Failed,
     };
     Failure::new(exit, describe(status, problem))
@@ -203,6 +204,8 @@ mod tests {
         }
         let empty = json!({"type": "urn:postrider:queue-empty"});
         assert_eq!(refusal(409, &empty).exit, Exit::NotFound);
+        let bad_file = json!({"type": "urn:postrider:reload-failed"});
+        assert_eq!(refusal(422, &bad_file).exit, Exit::BadConfig);
     }
 
     #[test]

@@ -88,13 +88,15 @@ impl Reloader {
 
     /// Reads, checks and puts in force. Blocking. The service manager is told when it begins and when it is over.
     ///
+    /// Answers the keys whose change will be in force after a restart only.
+    ///
     /// # Errors
     /// What is wrong, for people; the old configuration stays in force.
-    pub fn reload(&self) -> Result<(), String> {
+    pub fn reload(&self) -> Result<Vec<String>, String> {
         notify::reloading();
         let outcome = self.read_and_apply();
         match &outcome {
-            Ok(()) => tracing::info!("configuration reloaded"),
+            Ok(_) => tracing::info!("configuration reloaded"),
             Err(reason) => {
                 tracing::error!(reason, "configuration not reloaded: the old one stays in force");
                 if let Some(app) = self.app.get().and_then(Weak::upgrade) {
@@ -106,7 +108,7 @@ impl Reloader {
         outcome
     }
 
-    fn read_and_apply(&self) -> Result<(), String> {
+    fn read_and_apply(&self) -> Result<Vec<String>, String> {
         let config = self.inputs.load().map_err(|invalid| invalid.to_string())?;
         let mut settings = ClientSettings::try_from(&config).map_err(|error| error.to_string())?;
         settings.connections_kept = self.connections_kept;
@@ -144,13 +146,14 @@ impl Reloader {
                 ..Settings::of(&config, catalogue)
             });
         }
-        for key in waiting_for_restart(&self.started_with, &config) {
+        let waiting = waiting_for_restart(&self.started_with, &config);
+        for key in &waiting {
             tracing::warn!(key, "this change will be in force after a restart");
         }
         for warning in &config.warnings {
             tracing::warn!(%warning, "configuration");
         }
-        Ok(())
+        Ok(waiting.into_iter().map(str::to_owned).collect())
     }
 }
 

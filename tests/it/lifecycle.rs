@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::cli::run;
 use crate::support::daemon::retry;
 use crate::support::{Answer, Gate, PATIENCE, Receiver, Site, http, wait_until};
 
@@ -94,6 +95,25 @@ fn lifecycle_a_reload_puts_the_new_configuration_in_force() {
     assert!((200..300).contains(&reply.status), "{}", reply.text());
     let refused = daemon.try_enqueue("acme", &json!({"type": "t", "payload": 2})).unwrap().expect(403);
     assert!(refused.json()["type"].as_str().unwrap().ends_with("org-not-entitled"));
+}
+
+#[test]
+fn lifecycle_the_reload_command_waits_for_the_verdict() {
+    let site = Site::new();
+    let daemon = site.start();
+    site.configure(&format!("{}[limits]\nmax_attributes = 1\n[queue]\nmax_deliveries = 7\n", site.config()));
+    let said = run(&site, &["reload", "--json"]).exits(0).json();
+    assert_eq!(said, json!({"reloaded": true, "waiting_for_restart": ["queue.max_deliveries"]}));
+    // In force by the time that the command ends.
+    let attributes = json!({"type": "t", "payload": 1, "attributes": {"a": "1", "b": "2"}});
+    daemon.org_only("acme");
+    daemon.try_enqueue("acme", &attributes).unwrap().expect(422);
+
+    site.configure("[limits]\nmax_attributs = 3\n");
+    run(&site, &["reload"]).exits(78).says("max_attributs").says("max_attributes");
+    daemon.try_enqueue("acme", &attributes).unwrap().expect(422);
+    drop(daemon);
+    run(&site, &["reload"]).exits(69);
 }
 
 #[test]

@@ -203,12 +203,14 @@ async fn a_closed_store_refuses_with_a_reason() {
 async fn reload_is_the_daemons_own() {
     let f = Fixture::new();
     f.post("/v1/reload", "").await.is_problem(409, "not-running", None);
-    let reload = |result: Result<(), String>| {
+    let reload = |result: Result<Vec<String>, String>| {
         let app = App::new(f.queue.clone(), None, Settings::default());
         router(app.with_reload(Box::new(move || result.clone())).into(), Socket::Admin)
     };
     let request = || Request::post("/v1/reload").body(Body::empty()).unwrap();
-    send(&reload(Ok(())), request()).await.is(200);
+    let done = send(&reload(Ok(vec!["log.format".to_owned()])), request()).await;
+    done.is(200);
+    assert_eq!(done.json(), json!({"reloaded": true, "waiting_for_restart": ["log.format"]}));
     let refused = send(&reload(Err("line 3: no".to_owned())), request()).await;
     refused.is_problem(422, "reload-failed", None);
     assert_eq!(refused.json()["detail"], "line 3: no");
