@@ -12,11 +12,13 @@ mod catalogue;
 mod change;
 mod check_config;
 mod client;
+mod completions;
 mod confirm;
 mod dead_letter;
 mod demo;
 mod destination;
 mod enqueue;
+mod man;
 mod ndjson;
 mod org;
 mod output;
@@ -39,7 +41,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::config::{Config, Env, Inputs, PathFlags, Paths, paths};
 use exit::{Exit, Failure, Result};
@@ -138,6 +140,10 @@ enum Command {
     Catalogue(catalogue::CatalogueCommand),
     /// Measure what this machine can do, against bare loops in the same program.
     Bench(bench::BenchArgs),
+    /// Print a script by which a shell completes commands and flags.
+    Completions(completions::CompletionsArgs),
+    /// Print the manual page of postrider, or write all pages below a directory.
+    Man(man::ManArgs),
 }
 
 /// What a command knows of its surroundings. The environment is a value, read once in `main`.
@@ -179,6 +185,8 @@ fn run(context: &Context, command: Command) -> Result<()> {
         Command::CheckConfig => check_config::run(context),
         Command::Bench(args) => bench::run(context, &args),
         Command::Catalogue(command) => catalogue::run(context, &command),
+        Command::Completions(args) => completions::run(&args, Cli::command()),
+        Command::Man(args) => man::run(&args, Cli::command()),
         command => block_on(run_client(context, command)),
     }
 }
@@ -198,7 +206,12 @@ fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
 async fn run_client(context: &Context, command: Command) -> Result<()> {
     match command {
         // Dispatched before a runtime was started.
-        Command::Serve | Command::CheckConfig | Command::Bench(_) | Command::Catalogue(_) => Ok(()),
+        Command::Serve
+        | Command::CheckConfig
+        | Command::Bench(_)
+        | Command::Catalogue(_)
+        | Command::Completions(_)
+        | Command::Man(_) => Ok(()),
         Command::Enqueue(args) => enqueue::run(context, args).await,
         Command::Change(args) => change::run(context, args).await,
         Command::Org(command) => org::run(context, command).await,

@@ -86,6 +86,9 @@ fn good_lines_parse() {
         "postrider dead-letter export --all --out x.jsonl",
         "postrider status --json",
         "postrider reload --json",
+        "postrider completions zsh",
+        "postrider man",
+        "postrider man pages",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
@@ -131,6 +134,8 @@ fn bad_lines_are_refused() {
         "postrider dead-letter retry 1-2 --org acme",
         "postrider dead-letter retry 1-2 --all",
         "postrider dead-letter discard --all --org acme",
+        "postrider completions",
+        "postrider completions tcsh",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

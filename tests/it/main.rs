@@ -112,6 +112,8 @@ mod journal;
 mod operators;
 // The receiver that comes along, as a process of its own.
 mod sink;
+// Completions and manual pages.
+mod shipped;
 // What the README shows.
 mod readme;
 // The units that are shipped, by systemd's own tools.
