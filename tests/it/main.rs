@@ -112,11 +112,15 @@ mod journal;
 mod operators;
 // The receiver that comes along, as a process of its own.
 mod sink;
+// Linked statically, in an empty root.
+mod static_build;
 // Completions and manual pages.
 mod shipped;
 // What the README shows.
 mod readme;
 // The units that are shipped, by systemd's own tools.
 mod systemd;
+// The daemon under a systemd that is process 1, installed and upgraded as the README says.
+mod booted;
 // The rules of the source tree.
 mod tidy;
