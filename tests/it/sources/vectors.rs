@@ -1,10 +1,9 @@
 //! What is published about signatures, and what must not pass for one: every vector through the listener, on the day on which
 //! it was signed. The daemon's wall clock is the test's: by libfaketime it stands still where it is put.
 
-use std::path::PathBuf;
-
 use serde_json::{Value, json};
 
+use crate::support::clock::Clock;
 use crate::support::sources::{self, post, put};
 use crate::support::{Daemon, Site};
 
@@ -15,48 +14,6 @@ const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 /// 2024-05-02 08:53:20.
 const MAY_2024: i64 = 1_714_640_000;
-
-/// The wall clock of a daemon.
-struct Clock(PathBuf);
-
-impl Clock {
-    fn of(site: &Site) -> Clock {
-        let clock = Clock(site.dir().join("clock"));
-        clock.set(MAY_2024);
-        clock
-    }
-
-    /// From now on it is this second.
-    fn set(&self, second: i64) {
-        let text = jiff::Timestamp::from_second(second).unwrap().strftime("%Y-%m-%d %H:%M:%S").to_string();
-        let new = self.0.with_extension("new");
-        std::fs::write(&new, text).unwrap();
-        std::fs::rename(new, &self.0).unwrap();
-    }
-
-    fn start<'site>(&self, site: &'site Site) -> Daemon<'site> {
-        let mut command = site.serve_command();
-        command.env("LD_PRELOAD", library()).env("TZ", "UTC");
-        command.env("FAKETIME_TIMESTAMP_FILE", &self.0).env("FAKETIME_NO_CACHE", "1");
-        command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-        site.start_command(command)
-    }
-}
-
-/// Where libfaketime is: below the directory of the machine's own libraries.
-fn library() -> PathBuf {
-    let places = ["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(std::fs::read_dir);
-    let below = places.into_iter().flatten().flatten().flatten().map(|entry| entry.path());
-    let candidates = below.flat_map(|dir| {
-        [
-            dir.join("faketime/libfaketime.so.1"),
-            dir.join("libfaketime.so.1"),
-            dir.with_file_name("libfaketime.so.1"),
-        ]
-    });
-    let found = candidates.into_iter().find(|path| path.exists());
-    found.expect("libfaketime.so.1 of the package faketime is there; README.md says what the tests need")
-}
 
 /// A request that its sender signed.
 #[derive(Clone)]
@@ -214,7 +171,7 @@ fn site() -> Site {
 #[test]
 fn every_published_vector_is_believed_on_its_day_and_nothing_else_is() {
     let site = site();
-    let clock = Clock::of(&site);
+    let clock = Clock::at(&site, MAY_2024);
     let bench = Bench::new(&site, &clock);
     for (number, vector) in vectors().iter().enumerate() {
         let source = format!("{}-{number}", vector.kind);

@@ -1,6 +1,7 @@
 //! What the tests stand on: the real binary on directories of its own, real sockets, real HTTP receivers.
 
 pub mod changes;
+pub mod clock;
 pub mod daemon;
 pub mod dns;
 pub mod http;

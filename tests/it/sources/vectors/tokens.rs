@@ -60,7 +60,7 @@ fn claims() -> Value {
 #[test]
 fn the_published_token_is_believed_in_either_place_until_it_expires() {
     let (site, mut number) = (site(), 0);
-    let clock = Clock::of(&site);
+    let clock = Clock::at(&site, MAY_2024);
     let bench = Bench::new(&site, &clock);
     // The message's own id makes it a repeat where it came before: a source for each that is believed.
     let mut source = |secret: &str| {
@@ -92,7 +92,7 @@ fn the_published_token_is_believed_in_either_place_until_it_expires() {
 #[test]
 fn no_token_but_one_by_hs256_with_the_secret_is_believed() {
     let site = site();
-    let clock = Clock::of(&site);
+    let clock = Clock::at(&site, MAY_2024);
     let bench = Bench::new(&site, &clock);
     let url = bench.put("room", &json!({"kind": "hipchat", "secret": SECRET}));
     let critical = json!({"alg": "HS256", "crit": ["exp"]});
