@@ -27,7 +27,8 @@
 //!
 //! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
 //! version is bound to the record. 3: changes are remembered by their ids, webhooks and clients have a profile,
-//! orgs a limit of webhooks. 4: this one; orgs have sources, and requests that came there are remembered. Records of earlier formats are read as they are and written anew in this one.
+//! orgs a limit of webhooks. 4: orgs have sources, and requests that came there are remembered. 5: this one; a
+//! delivery says whether it is a replay. Records of earlier formats are read as they are and written anew in this one.
 
 mod append;
 pub mod bare;

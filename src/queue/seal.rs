@@ -17,7 +17,7 @@ use sha2::Sha256;
 use super::{MasterKey, key::KeyHash};
 
 /// The version of every record's outer layout and of what is inside; raised with any change to `record`.
-pub(super) const FORMAT_VERSION: u8 = 4;
+pub(super) const FORMAT_VERSION: u8 = 5;
 /// What sealing adds to a value, in bytes.
 pub(super) const OVERHEAD: usize = HEADER + TAG;
 

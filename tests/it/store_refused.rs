@@ -107,10 +107,10 @@ fn store_refused_if_a_newer_version_wrote_it() {
     let site = stopped_store();
     let marker = site.data_dir().join("store/FORMAT");
     let text = std::fs::read_to_string(&marker).unwrap();
-    let newer = text.replace("format 4", "format 5");
+    let newer = text.replace("format 5", "format 6");
     assert_ne!(text, newer);
     std::fs::write(&marker, newer).unwrap();
-    check_refused(&site, &["newer", "format 5"], |_| {});
+    check_refused(&site, &["newer", "format 6"], |_| {});
 }
 
 #[test]

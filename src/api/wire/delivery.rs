@@ -75,6 +75,7 @@ pub(in crate::api) struct QueuedOut {
     webhook: WebhookId,
     accepted_at: UnixMs,
     size: u64,
+    replay: bool,
     attempts: u32,
     not_before: Option<UnixMs>,
     /// Only said of a head that is.
@@ -96,6 +97,7 @@ impl QueuedOut {
             webhook: delivery.webhook,
             accepted_at: delivery.accepted_at,
             size: delivery.size,
+            replay: delivery.replay,
             attempts: queued.attempts,
             not_before: queued.not_before,
             held: queued.held,
@@ -119,6 +121,7 @@ pub(in crate::api) struct DeadCommon {
     accepted_at: UnixMs,
     died_at: UnixMs,
     size: u64,
+    replay: bool,
 }
 
 impl DeadCommon {
@@ -136,6 +139,7 @@ impl DeadCommon {
             accepted_at: delivery.accepted_at,
             died_at: dead_letter.died_at,
             size: delivery.size,
+            replay: delivery.replay,
         };
         (common, dead_letter.attempts, delivery.attributes, delivery.payload)
     }

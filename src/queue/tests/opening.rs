@@ -2,8 +2,10 @@
 
 use super::super::append::{content_hash, day_of};
 use super::super::key;
-use super::super::key::InOrgs;
-use super::super::record::{OrgRecord, SeenRecord2, WebhookRecord};
+use super::super::key::{InDead, InOrgs, InQueue};
+use super::super::record::{
+    DeadRecord, DeadRecord4, DeliveryRecord, DeliveryRecord4, OrgRecord, SeenRecord2, WebhookRecord,
+};
 use super::*;
 
 #[test]
@@ -40,7 +42,7 @@ fn a_wrong_key_a_second_opener_and_a_foreign_directory_are_refused() {
     let error = Queue::open(&wrong).unwrap_err().to_string();
     assert!(error.contains("--key-file"), "{error}");
 
-    let newer = String::from_utf8(marker).unwrap().replace("format 4", "format 9");
+    let newer = String::from_utf8(marker).unwrap().replace("format 5", "format 9");
     std::fs::write(dir.path().join("store/FORMAT"), newer).unwrap();
     let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("newer postrider"), "{error}");
@@ -99,7 +101,7 @@ fn a_store_of_format_2_keeps_its_ids_and_becomes_one_of_this_format() {
         drop((queue, notices));
         let marker = pair.dir.path().join("store/FORMAT");
         let text = std::fs::read_to_string(&marker).unwrap();
-        std::fs::write(&marker, text.replace("format 4", "format 2")).unwrap();
+        std::fs::write(&marker, text.replace("format 5", "format 2")).unwrap();
         pair.queue = Some(Queue::open(&options(pair.dir.path())).unwrap());
         assert_eq!(std::fs::read_to_string(&marker).unwrap(), text);
         pair.check().await;
@@ -107,6 +109,35 @@ fn a_store_of_format_2_keeps_its_ids_and_becomes_one_of_this_format() {
         let again = pair.queue().append(vec![append]).await.remove(0);
         assert_eq!(again, Ok(Appended { id, sequence: Some(Sequence(7)), deliveries: 2, duplicate: true }));
         pair.change(0, &[(100, 1), (100, 2)], true).await;
+        pair.check().await;
+    });
+}
+
+/// What waits and what is dead, as format 4 wrote it: nothing of it was a replay.
+#[test]
+fn deliveries_and_dead_letters_of_format_4_are_read_as_they_are() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        for _ in 0..2 {
+            pair.append(0, 100, 1).await;
+        }
+        pair.apply(Action::Bury { org: 0 }).await;
+        let org = pair.org(0).number;
+        let written = pair.queue().read_store(move |store| {
+            let tree = store.queue_for_writing(org)?;
+            let place = key::of_sequence(InQueue::Delivery as u8, org, Sequence(2));
+            tree.put_in(4, &place, &DeliveryRecord4::from(tree.get::<DeliveryRecord>(&place)?.unwrap()));
+            let place = key::of_sequence(InDead::Letter as u8, org, Sequence(1));
+            let letter = store.dead.get::<DeadRecord>(&place)?.unwrap();
+            store.dead.put_in(4, &place, &DeadRecord4::from(letter));
+            Ok(())
+        });
+        written.await.unwrap();
+        pair.reopen().await;
+        pair.check().await;
+        assert!(!pair.queue().list(org, None, 1, false).await.unwrap()[0].delivery.replay);
+        pair.apply(Action::Revive { org: 0, nth: 0 }).await;
+        pair.reopen().await;
         pair.check().await;
     });
 }
@@ -132,7 +163,7 @@ fn settings_of_format_2_are_in_force_when_the_store_opens() {
         queue.close().await;
         drop((queue, notices));
         let text = std::fs::read_to_string(&marker).unwrap();
-        std::fs::write(&marker, text.replace("format 4", "format 2")).unwrap();
+        std::fs::write(&marker, text.replace("format 5", "format 2")).unwrap();
         pair.queue = Some(Queue::open(&options(pair.dir.path())).unwrap());
         let read = pair.org(0);
         assert_eq!(read.settings, known.settings);
