@@ -24,6 +24,7 @@ mod changes;
 mod clients;
 mod dead_letters;
 mod events;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;

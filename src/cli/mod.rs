@@ -8,6 +8,8 @@ pub mod exit;
 pub mod sink;
 pub mod transport;
 
+mod attempts;
+mod bulk;
 mod catalogue;
 mod change;
 mod check_config;
@@ -16,6 +18,7 @@ mod dead_letter;
 mod demo;
 mod destination;
 mod enqueue;
+mod filter;
 mod ndjson;
 mod org;
 mod output;

@@ -1,4 +1,4 @@
-//! `postrider dead-letter retry` and `discard`: by id, by filter, or all.
+//! What is done to several of what is over, by id, by filter, or all: `postrider dead-letter retry` and `discard`.
 
 use std::io::Read;
 
@@ -6,23 +6,23 @@ use clap::Args;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::Filter;
-use crate::cli::exit::{Exit, Failure, Result};
-use crate::cli::transport::Transport;
-use crate::cli::{Context, output};
+use super::exit::{Exit, Failure, Result};
+use super::filter::Wanted;
+use super::transport::Transport;
+use super::{Context, output};
 use crate::model::EventId;
 
-/// Several dead letters: by their ids, by filter, or all.
+/// Several: by their ids, by filter, or all.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Bulk {
-    /// Ids of dead letters, or of their events; `-` reads them from stdin, one per line.
-    #[arg(value_name = "ID", conflicts_with_all = Filter::NAMES)]
+pub(super) struct Bulk<F: Wanted> {
+    /// Their ids, as they are listed (of a dead letter, its event's will do); `-` reads them from stdin, one per line.
+    #[arg(value_name = "ID", conflicts_with_all = F::NAMES.iter().copied())]
     ids: Vec<String>,
     /// Which, if not by id.
     #[command(flatten)]
-    filter: Filter,
-    /// Every dead letter.
-    #[arg(long, conflicts_with_all = Filter::NAMES, conflicts_with = "ids")]
+    filter: F,
+    /// Every one that there is.
+    #[arg(long, conflicts_with_all = F::NAMES.iter().copied(), conflicts_with = "ids")]
     all: bool,
     /// Only say how many there are.
     #[arg(long)]
@@ -32,10 +32,12 @@ pub(in crate::cli) struct Bulk {
     yes: bool,
 }
 
-/// Retry or discard.
-#[derive(Debug, Clone, Copy)]
+/// What to do with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
+    /// A dead letter is delivered again.
     Retry,
+    /// A dead letter is thrown away.
     Discard,
 }
 
@@ -54,17 +56,51 @@ impl Verb {
         }
     }
 
+    /// Where what it is done to is found.
+    fn path(self) -> &'static str {
+        match self {
+            Verb::Retry | Verb::Discard => "/v1/dead-letters",
+        }
+    }
+
+    fn count(self, number: u64) -> String {
+        match self {
+            Verb::Retry | Verb::Discard => output::count(number, "dead letter", "dead letters"),
+        }
+    }
+
+    fn question(self, number: u64) -> String {
+        let what = self.count(number);
+        match self {
+            Verb::Retry => format!("Retry {what}?"),
+            Verb::Discard => format!("Discard {what} for good?"),
+        }
+    }
+
+    /// What is said where there is none.
+    pub(super) fn none(self) -> &'static str {
+        match self {
+            Verb::Retry | Verb::Discard => "no dead letter matches",
+        }
+    }
+
     /// The call for one.
     fn one(self, id: &EventId) -> (Method, String) {
+        let path = self.path();
         match self {
-            Verb::Retry => (Method::POST, format!("/v1/dead-letters/{id}/retry")),
-            Verb::Discard => (Method::DELETE, format!("/v1/dead-letters/{id}")),
+            Verb::Discard => (Method::DELETE, format!("{path}/{id}")),
+            Verb::Retry => (Method::POST, format!("{path}/{id}/{}", self.word())),
         }
     }
 }
 
-/// Retries or discards by id, by filter, or all.
-pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
+/// Does it by id, by filter, or to all.
+pub(super) async fn several<F: Wanted>(
+    context: &Context,
+    api: &Transport,
+    verb: Verb,
+    bulk: &Bulk<F>,
+) -> Result<()> {
     if !bulk.ids.is_empty() {
         return by_id(context, api, verb, bulk).await;
     }
@@ -74,7 +110,7 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
             verb.word()
         )));
     }
-    let path = format!("/v1/dead-letters/{}", verb.word());
+    let path = format!("{}/{}", verb.path(), verb.word());
     let call = |dry_run: bool| {
         // Everything is asked for by name: a filter that is empty by mistake is refused.
         let body = if bulk.filter.is_empty() {
@@ -89,43 +125,35 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
         let answer = call(true).await?;
         let matched = answer.get("matched").and_then(Value::as_u64).unwrap_or(0);
         if bulk.dry_run {
-            let said = format!("{} would be {}", letters(matched), verb.done());
-            return told(context, &answer, &said, matched);
+            let said = format!("{} would be {}", verb.count(matched), verb.done());
+            return told(context, &answer, &said, matched, verb);
         }
         if matched == 0 {
-            return told(context, &answer, "", 0);
+            return told(context, &answer, "", 0, verb);
         }
-        let question = match verb {
-            Verb::Retry => format!("Retry {}?", letters(matched)),
-            Verb::Discard => format!("Discard {} for good?", letters(matched)),
-        };
-        output::confirm(&question, false, "Say so with --yes, or look first with --dry-run")?;
+        output::confirm(&verb.question(matched), false, "Say so with --yes, or look first with --dry-run")?;
     }
     let answer = call(false).await?;
     let done = answer.get(verb.done()).and_then(Value::as_u64).unwrap_or(0);
-    told(context, &answer, &format!("{} {}", letters(done), verb.done()), done)
-}
-
-fn letters(number: u64) -> String {
-    output::count(number, "dead letter", "dead letters")
+    told(context, &answer, &format!("{} {}", verb.count(done), verb.done()), done, verb)
 }
 
 /// Says what was done; nothing at all exits 2.
-fn told(context: &Context, answer: &Value, said: &str, number: u64) -> Result<()> {
+fn told(context: &Context, answer: &Value, said: &str, number: u64, verb: Verb) -> Result<()> {
     if context.global.json {
         output::json(answer)?;
     } else if number > 0 {
         output::note(said);
     }
-    if number == 0 { Err(Failure::not_found("no dead letter matches")) } else { Ok(()) }
+    if number == 0 { Err(Failure::not_found(verb.none())) } else { Ok(()) }
 }
 
-async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
+async fn by_id<F: Wanted>(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk<F>) -> Result<()> {
     let ids = ids(&bulk.ids)?;
     let (mut done, mut missing) = (0, 0);
     for id in &ids {
         let outcome = if bulk.dry_run {
-            api.get(&format!("/v1/dead-letters/{id}")).await
+            api.get(&format!("{}/{id}", verb.path())).await
         } else {
             let (method, path) = verb.one(id);
             api.call(method, &path, None).await
@@ -138,7 +166,7 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
             }
             // Anything else stops here: the next one would most likely fare no better.
             Err(failure) => {
-                let so_far = format!("{id}: {failure}\n{} {} before that", letters(done), verb.done());
+                let so_far = format!("{id}: {failure}\n{} {} before that", verb.count(done), verb.done());
                 return Err(Failure::new(failure.exit, so_far));
             }
         }
@@ -147,7 +175,7 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
         output::json(&json!({verb.done(): done, "not_found": missing, "dry_run": bulk.dry_run}))?;
     } else {
         let would = if bulk.dry_run { "would be " } else { "" };
-        output::note(&format!("{} {would}{}", letters(done), verb.done()));
+        output::note(&format!("{} {would}{}", verb.count(done), verb.done()));
     }
     if missing > 0 { Err(Failure::silent(Exit::NotFound)) } else { Ok(()) }
 }
