@@ -44,6 +44,7 @@ mod heads;
 mod key;
 mod ledger;
 mod mark;
+mod opening;
 mod place;
 mod read;
 mod record;
