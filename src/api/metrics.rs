@@ -80,12 +80,17 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
     for (name, help, value) in [
         ("queue_depth", "Deliveries that wait, in all queues.", usage.deliveries),
         ("dead_letters", "Dead letters that are kept.", usage.dead_letters),
+        ("dead_letter_bytes", "What dead letters take in the store.", usage.dead_letter_bytes),
+        ("history_entries", "Deliveries that are kept in the history.", usage.history.entries),
+        ("history_bytes", "What the history takes on disk.", usage.history.bytes),
         ("store_bytes", "What the store takes on disk.", usage.allocated_bytes),
     ] {
         text.metric(name, "gauge", help);
         text.sample(name, &[], value);
     }
     of_queue(&mut text, app.queue.figures());
+    let missed = [([], usage.history.missed)];
+    text.counter("history_missed_total", "Deliveries that could not be kept in the history.", missed);
     if let Some(scheduler) = &app.scheduler {
         of_scheduler(&mut text, scheduler);
     }
@@ -107,6 +112,8 @@ fn of_queue(text: &mut Text, figures: &queue::Figures) {
     text.counter("events_accepted_total", "Events that were accepted; repeats are not counted.", accepted);
     let deliveries = figures.deliveries().map(|(outcome, count)| ([("outcome", outcome)], count));
     text.counter("deliveries_total", "Deliveries that left their queue, by outcome.", deliveries);
+    let expired = [([], figures.dead_letters_expired())];
+    text.counter("dead_letters_expired_total", "Dead letters that were kept long enough.", expired);
     for (name, help, times) in [
         (
             "enqueue_duration_seconds",

@@ -63,7 +63,7 @@ pub use settings::Settings;
 use crate::catalogue::Catalogue;
 use crate::intake::left_behind::{left_behind, unknown_profile};
 use crate::model::{OrgId, UnixMs};
-use crate::queue::{Org, Queue};
+use crate::queue::{Org, Queue, Retention};
 use crate::scheduler::Scheduler;
 use crate::serving::Turns;
 use crate::serving::body::{Budget, discard};
@@ -177,6 +177,11 @@ impl App {
     /// Puts other settings in force, from the next call on. `budget_bytes` stays as it was at the start.
     pub fn set_settings(&self, settings: Settings) {
         *self.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
+    }
+
+    /// Puts another retention of dead letters and history in force.
+    pub fn set_retention(&self, retention: Retention) {
+        self.queue.set_retention(retention);
     }
 
     /// What webhooks go by that other catalogues would not have any more: the first one, in words.

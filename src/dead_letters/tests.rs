@@ -18,6 +18,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        retention: crate::queue::Retention::default(),
     };
     let (queue, _) = Queue::open(&options).unwrap();
     let at = UnixMs(0);

@@ -13,7 +13,9 @@ use crate::delivery::{Client, ClientSettings};
 use crate::sources::{self, Certificate, Gate};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 12] = [
+const LIVE: [&str; 14] = [
+    "dead_letters.",
+    "history.",
     "egress.",
     "intake.",
     "catalogue.",
@@ -130,6 +132,7 @@ impl Reloader {
         self.level.set(config.log.level);
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
         if let Some(app) = app {
+            app.set_retention(config.retention());
             app.set_settings(Settings {
                 // Shown beside what the store enforces, and that is as it was at the start.
                 max_deliveries: self.started_with.queue.max_deliveries,

@@ -15,6 +15,7 @@ pub struct Figures {
     events_accepted: AtomicU64,
     delivered: AtomicU64,
     dead: AtomicU64,
+    expired: AtomicU64,
     /// From handing an event, or several at once, to the store until they are durable.
     pub enqueue: Histogram,
     /// Flushing a batch.
@@ -29,6 +30,8 @@ pub(super) struct Tally {
     pub(super) events_accepted: u64,
     pub(super) delivered: u64,
     pub(super) dead: u64,
+    /// Dead letters that were kept long enough.
+    pub(super) expired: u64,
 }
 
 impl Default for Figures {
@@ -37,6 +40,7 @@ impl Default for Figures {
             events_accepted: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             dead: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
             enqueue: Histogram::new(TIMES_US),
             commit: Histogram::new(TIMES_US),
             batch: Histogram::new(BATCHES),
@@ -58,11 +62,20 @@ impl Figures {
             .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
     }
 
+    /// Dead letters that were removed because of their age or what all of them take.
+    #[must_use]
+    pub fn dead_letters_expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add(&self, tally: &Tally) {
-        let Tally { events_accepted, delivered, dead } = tally;
-        for (total, more) in
-            [(&self.events_accepted, events_accepted), (&self.delivered, delivered), (&self.dead, dead)]
-        {
+        let Tally { events_accepted, delivered, dead, expired } = tally;
+        for (total, more) in [
+            (&self.events_accepted, events_accepted),
+            (&self.delivered, delivered),
+            (&self.dead, dead),
+            (&self.expired, expired),
+        ] {
             total.fetch_add(*more, Ordering::Relaxed);
         }
     }

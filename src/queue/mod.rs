@@ -12,7 +12,7 @@
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
-//! in `place.rs`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
+//! in `place.rs`. What was delivered is kept for a while beside the store, in `history/`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
 //! differences, and memory does not grow with the backlog.
 //!
 //! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
@@ -41,6 +41,7 @@ mod figures;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heads;
+mod history;
 mod key;
 mod ledger;
 mod mark;
@@ -50,6 +51,7 @@ mod read;
 mod record;
 mod recovery;
 mod request;
+mod retention;
 mod seal;
 mod settings;
 mod settle;
@@ -59,6 +61,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod usage;
 mod verbs;
 mod writer;
 
@@ -69,7 +72,10 @@ pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
 pub use figures::Figures;
+pub use history::{HistoryFilter, HistoryPage, HistoryUsage, Replay, ReplayRun};
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
+pub use retention::{Kept, Retention};
+pub use usage::StoreUsage;
 pub use verbs::Queue;
 
 use crate::model::{
@@ -92,6 +98,8 @@ pub struct StoreOptions {
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org unless the org says otherwise.
     pub max_bytes: u64,
+    /// What is kept of dead letters and history.
+    pub retention: Retention,
 }
 
 /// The key that seals every record. Wiped on drop, never printed.
@@ -324,29 +332,4 @@ pub enum StoreHealth {
     DiskFull,
     /// A write failed: nothing is accepted or settled any more, the process must exit and reopen.
     Failed(String),
-}
-
-/// The store in numbers.
-#[derive(Debug, Clone, Default)]
-pub struct StoreUsage {
-    /// Orgs configured.
-    pub orgs: u64,
-    /// Webhooks configured.
-    pub webhooks: u64,
-    /// Deliveries waiting in all queues.
-    pub deliveries: u64,
-    /// Dead letters kept.
-    pub dead_letters: u64,
-    /// Payload bytes of waiting deliveries.
-    pub live_bytes: u64,
-    /// Bytes the store takes on disk.
-    pub allocated_bytes: u64,
-    /// Free bytes on its disk.
-    pub free_bytes: u64,
-    /// The reserve in force.
-    pub reserve_bytes: u64,
-    /// Unreadable records set aside.
-    pub quarantined: u64,
-    /// Files in sled's blob directory; anything but 0 is a fault.
-    pub blob_files: u64,
 }

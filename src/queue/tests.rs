@@ -12,6 +12,7 @@ use super::*;
 
 mod changes;
 pub(super) mod cuts;
+mod history;
 mod opening;
 mod requests;
 
@@ -25,6 +26,7 @@ fn options(dir: &Path) -> StoreOptions {
         reserve_bytes: Some(0),
         max_deliveries: 1000,
         max_bytes: 1 << 30,
+        retention: Retention::default(),
     }
 }
 

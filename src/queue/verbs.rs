@@ -16,8 +16,7 @@ use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
     Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Figures, Notice, OpenError, Org,
-    Pause, QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery,
-    settings,
+    Pause, QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, place, recovery, settings,
 };
 use crate::clock;
 use crate::model::{
@@ -145,6 +144,21 @@ impl Queue {
         look: impl FnOnce(&Store) -> Result<T, Trouble> + Send + 'static,
     ) -> Result<T, Refused> {
         self.read(move |shared| look(&shared.store)).await
+    }
+
+    /// The store, for reads that take no time.
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// What readers see of it in memory.
+    pub(super) fn shown(&self) -> &Shown {
+        &self.shared.shown
+    }
+
+    /// Free space below which enqueues are refused, in bytes.
+    pub(super) fn reserve_bytes(&self) -> u64 {
+        self.shared.reserve_bytes
     }
 
     /// What names and contents are hashed with.
@@ -395,25 +409,6 @@ impl Queue {
             Ok(Ok(changed))
         })
         .await
-    }
-
-    /// Numbers for status.
-    pub fn usage(&self) -> StoreUsage {
-        let Shared { store, shown, reserve_bytes, .. } = &*self.shared;
-        let (orgs, webhooks) = shown.directory.counts();
-        let (deliveries, live_bytes, dead_letters) = shown.published.totals();
-        StoreUsage {
-            orgs,
-            webhooks,
-            deliveries,
-            dead_letters,
-            live_bytes,
-            allocated_bytes: store.place.allocated_bytes(),
-            free_bytes: store.place.free_bytes().unwrap_or(0),
-            reserve_bytes: *reserve_bytes,
-            quarantined: store.quarantine.len(),
-            blob_files: store.place.blob_files(),
-        }
     }
 
     /// Changes when the store stops or starts accepting.

@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 use super::directory::{Directory, Org};
 use super::figures::{Figures, Tally};
 use super::heads::Heads;
+use super::history::HistoryWriter;
 use super::key::{self, InQueue};
 use super::ledger::{OrgQueue, Published};
 use super::read::{self, Loaded};
@@ -46,6 +47,7 @@ pub(super) struct Writer {
     pub(super) queues: HashMap<OrgNumber, OrgQueue>,
     pub(super) next_org: u32,
     pub(super) upkeep: Upkeep,
+    pub(super) history: HistoryWriter,
     /// The number of the last commit.
     last_commit: u64,
     directory: Arc<Directory>,
@@ -98,6 +100,7 @@ impl Writer {
     ) -> Writer {
         let touched = recovered.queues.keys().copied().collect();
         Writer {
+            history: HistoryWriter::new(recovered.store.history.clone()),
             store: recovered.store,
             limits,
             queues: recovered.queues,
@@ -246,6 +249,7 @@ impl Writer {
         for org in orgs {
             self.write_state(org)?;
         }
+        self.history.write();
         self.last_commit += 1;
         let began = Instant::now();
         self.store.commit(self.last_commit)?;

@@ -73,6 +73,7 @@ pub(super) fn store_options(dir: &TempDir) -> StoreOptions {
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        retention: crate::queue::Retention::default(),
     }
 }
 

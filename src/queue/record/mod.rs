@@ -5,6 +5,7 @@
 //! bincode's legacy one (fixed-width little-endian integers, u64 lengths), which maintained successors read as well; it
 //! is not self-describing, so a field can never be added in place.
 
+mod history;
 mod older;
 mod proof;
 mod route;
@@ -18,6 +19,7 @@ use bytes::Bytes;
 
 use super::seal::Unreadable;
 use crate::model::{Attempt, DeadReason, Delivery, FailReason, Sequence, UnixMs};
+pub(super) use history::HistoryRecord;
 #[cfg(test)]
 pub(super) use older::{DeadRecord4, DeliveryRecord4, SeenRecord2};
 pub(super) use settings::{ClientRecord, OrgRecord, WebhookRecord};

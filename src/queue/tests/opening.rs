@@ -63,6 +63,14 @@ fn a_store_whose_files_are_gone_is_never_started_empty() {
     std::fs::remove_file(dir.path().join("store/db")).unwrap();
     let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("db is missing"), "{error}");
+    // Nor beside a history that knows its orgs by their numbers.
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    std::fs::remove_file(dir.path().join("store.made")).unwrap();
+    std::fs::create_dir(dir.path().join("history")).unwrap();
+    let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
+    assert!(error.contains("history of a store that is gone"), "{error}");
+    std::fs::remove_dir(dir.path().join("history")).unwrap();
+    Queue::open(&options(dir.path())).unwrap();
 }
 
 #[test]

@@ -270,6 +270,7 @@ async fn open(dir: &TempDir, script: &Script, settings: Settings) -> (Queue, Sch
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
+        retention: crate::queue::Retention::default(),
     };
     let (queue, notices) =
         held(tokio::task::spawn_blocking(move || Queue::open(&options))).await.unwrap().unwrap();

@@ -224,6 +224,7 @@ impl Daemon {
             reserve_bytes: Some(0),
             max_deliveries: 100,
             max_bytes: 1 << 20,
+            retention: postrider::queue::Retention::default(),
         };
         std::fs::create_dir(&options.data_dir).expect("a directory");
         let (queue, _notices) = Queue::open(&options).expect("a new store opens");
