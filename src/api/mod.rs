@@ -12,6 +12,7 @@
 //! | `POST /v1/events` (both sockets) | `stream`, `lines` |
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
+//! | `GET /v1/history` · `GET /v1/history/{id}` · `POST …/replay` | `history` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
@@ -28,6 +29,7 @@ mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
+mod history;
 mod lines;
 mod metrics;
 mod orgs;
@@ -267,6 +269,11 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/discard", post(dead_letters::discard_many), None),
         ("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard), None),
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
+        ("/v1/orgs/{org}/history", get(history::list_of_org), None),
+        ("/v1/history", get(history::list), None),
+        ("/v1/history/replay", post(history::replay_many), None),
+        ("/v1/history/{id}", get(history::show), None),
+        ("/v1/history/{id}/replay", post(history::replay), None),
         ("/v1/status", get(status::show), None),
         ("/v1/reload", post(status::reload), None),
         ("/metrics", get(metrics::show), None),

@@ -1,4 +1,5 @@
-//! What is done to several of what is over, by id, by filter, or all: `postrider dead-letter retry` and `discard`.
+//! What is done to several of what is over, by id, by filter, or all: `postrider dead-letter retry` and `discard`,
+//! `postrider history replay`.
 
 use std::io::Read;
 
@@ -39,6 +40,8 @@ pub(super) enum Verb {
     Retry,
     /// A dead letter is thrown away.
     Discard,
+    /// What was delivered is delivered again.
+    Replay,
 }
 
 impl Verb {
@@ -46,6 +49,7 @@ impl Verb {
         match self {
             Verb::Retry => "retry",
             Verb::Discard => "discard",
+            Verb::Replay => "replay",
         }
     }
 
@@ -53,6 +57,7 @@ impl Verb {
         match self {
             Verb::Retry => "retried",
             Verb::Discard => "discarded",
+            Verb::Replay => "replayed",
         }
     }
 
@@ -60,12 +65,14 @@ impl Verb {
     fn path(self) -> &'static str {
         match self {
             Verb::Retry | Verb::Discard => "/v1/dead-letters",
+            Verb::Replay => "/v1/history",
         }
     }
 
     fn count(self, number: u64) -> String {
         match self {
             Verb::Retry | Verb::Discard => output::count(number, "dead letter", "dead letters"),
+            Verb::Replay => output::count(number, "delivery", "deliveries"),
         }
     }
 
@@ -74,6 +81,7 @@ impl Verb {
         match self {
             Verb::Retry => format!("Retry {what}?"),
             Verb::Discard => format!("Discard {what} for good?"),
+            Verb::Replay => format!("Replay {what}?"),
         }
     }
 
@@ -81,6 +89,7 @@ impl Verb {
     pub(super) fn none(self) -> &'static str {
         match self {
             Verb::Retry | Verb::Discard => "no dead letter matches",
+            Verb::Replay => "no delivery in the history matches",
         }
     }
 
@@ -89,7 +98,7 @@ impl Verb {
         let path = self.path();
         match self {
             Verb::Discard => (Method::DELETE, format!("{path}/{id}")),
-            Verb::Retry => (Method::POST, format!("{path}/{id}/{}", self.word())),
+            Verb::Retry | Verb::Replay => (Method::POST, format!("{path}/{id}/{}", self.word())),
         }
     }
 }

@@ -19,6 +19,7 @@ mod demo;
 mod destination;
 mod enqueue;
 mod filter;
+mod history;
 mod ndjson;
 mod org;
 mod output;
@@ -67,8 +68,8 @@ pub struct Global {
     /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why` and `dead-letter` with this flag work on the store of a
-    /// stopped daemon.
+    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `dead-letter` and `history` with this flag work on
+    /// the store of a stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
@@ -114,6 +115,9 @@ enum Command {
     /// Deliveries that were given up: list, show, retry, discard, export.
     #[command(subcommand, visible_alias = "dlq")]
     DeadLetter(dead_letter::DeadLetterCommand),
+    /// What was delivered, kept for a while: list, show, replay.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
@@ -195,6 +199,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Queue(command) => queue::run(context, command).await,
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
+        Command::History(command) => history::run(context, command).await,
         Command::Status => status::run(context).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,

@@ -84,6 +84,8 @@ mod bench;
 mod cli;
 // Incoming webhooks from the command line.
 mod sources_cli;
+// What was delivered: listed, replayed, kept for a while.
+mod history;
 // How long dead letters and the history are kept.
 mod retention;
 // Dead letters from the command line.

@@ -37,7 +37,7 @@ impl From<Attempt> for LastOut {
 
 /// An attempt as shown in full.
 #[derive(Serialize)]
-struct AttemptOut {
+pub(super) struct AttemptOut {
     #[serde(flatten)]
     short: LastOut,
     excerpt: String,
@@ -52,13 +52,13 @@ impl From<Attempt> for AttemptOut {
 
 /// What only a caller who asks for the payload sees.
 #[derive(Serialize)]
-struct ContentOut {
+pub(super) struct ContentOut {
     attributes: BTreeMap<String, String>,
     payload: Box<RawValue>,
 }
 
 impl ContentOut {
-    fn of(attributes: BTreeMap<String, String>, payload: &Bytes) -> ContentOut {
+    pub(super) fn of(attributes: BTreeMap<String, String>, payload: &Bytes) -> ContentOut {
         // Kept as it came in, and that was JSON.
         let text = std::str::from_utf8(payload).map(str::to_owned).unwrap_or_default();
         let payload = RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
