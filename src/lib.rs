@@ -28,7 +28,8 @@
 //!   fires or a request means, match webhooks, keep to the limits of profiles. PURE.
 //! * [`catalogue`]: what is known of products: event types with schemas and attributes, rules for changes and requests, profiles; loaded
 //!   from `data/catalogue`. PURE but for reading directories.
-//! * [`queue`]: keep. The committer, keys, records, sealing, recovery; the only room that names sled.
+//! * [`queue`]: keep. The committer, keys, records, sealing, recovery, and the history of what was delivered; the only room
+//!   that names sled.
 //! * [`scheduler`]: choose. Plan and backoff are PURE; one loop for all orgs.
 //! * [`delivery`]: send. One attempt; the address guard is PURE, the client the only outgoing HTTP.
 //! * [`dead_letters`]: give up. Bulk retry and discard over the queue's verbs.

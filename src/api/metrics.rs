@@ -91,6 +91,9 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         ("queue_depth_max", "Deliveries that may wait, in all queues.", usage.max_total.deliveries),
         ("queue_bytes_max", "Payload bytes that may wait, in all queues.", usage.max_total.bytes),
         ("dead_letters", "Dead letters that are kept.", usage.dead_letters),
+        ("dead_letter_bytes", "What dead letters take in the store.", usage.dead_letter_bytes),
+        ("history_entries", "Deliveries that are kept in the history.", usage.history.entries),
+        ("history_bytes", "What the history takes on disk.", usage.history.bytes),
         ("store_bytes", "What the store takes on disk.", usage.allocated_bytes),
         ("store_free_bytes", "What is free on the store's disk.", usage.free_bytes),
         ("store_reserve_bytes", "Below so much free space events are refused.", usage.reserve_bytes),
@@ -101,6 +104,8 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         text.sample(name, &[], value);
     }
     of_queue(&mut text, app.queue.figures());
+    let missed = [([], usage.history.missed)];
+    text.counter("history_missed_total", "Deliveries that could not be kept in the history.", missed);
     if let Some(scheduler) = &app.scheduler {
         of_scheduler(&mut text, scheduler);
     }
@@ -168,6 +173,8 @@ fn of_queue(text: &mut Text, figures: &queue::Figures) {
     text.counter("events_accepted_total", "Events that were accepted; repeats are not counted.", accepted);
     let deliveries = figures.deliveries().map(|(outcome, count)| ([("outcome", outcome)], count));
     text.counter("deliveries_total", "Deliveries that left their queue, by outcome.", deliveries);
+    let expired = [([], figures.dead_letters_expired())];
+    text.counter("dead_letters_expired_total", "Dead letters that were kept long enough.", expired);
     for (name, help, times) in [
         (
             "enqueue_duration_seconds",

@@ -12,6 +12,7 @@
 //! | `POST /v1/events` (both sockets) | `stream`, `lines` |
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
+//! | `GET /v1/history` · `GET /v1/history/{id}` · `POST …/replay` | `history` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /v1/tail` | `tail` |
 //! | `GET /v1/shape` | `shape` |
@@ -27,9 +28,11 @@ mod changes;
 mod clients;
 mod dead_letters;
 mod events;
+mod filter;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod health;
+mod history;
 mod lines;
 mod metrics;
 mod orgs;
@@ -67,7 +70,7 @@ pub use settings::Settings;
 use crate::catalogue::Catalogue;
 use crate::intake::left_behind::{left_behind, unknown_profile};
 use crate::model::{OrgId, UnixMs};
-use crate::queue::{Org, Queue};
+use crate::queue::{Org, Queue, Retention};
 use crate::scheduler::Scheduler;
 use crate::serving::Turns;
 use crate::serving::body::{Budget, discard};
@@ -193,6 +196,11 @@ impl App {
         self.queue.figures().orgs.set(orgs);
     }
 
+    /// Puts another retention of dead letters and history in force.
+    pub fn set_retention(&self, retention: Retention) {
+        self.queue.set_retention(retention);
+    }
+
     /// What webhooks go by that other catalogues would not have any more: the first one, in words.
     pub fn left_behind(&self, before: &Catalogue, after: &Catalogue) -> Option<String> {
         self.first_org(|org| left_behind(org, before, after))
@@ -276,6 +284,11 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/discard", post(dead_letters::discard_many), None),
         ("/v1/dead-letters/{id}", get(dead_letters::show).delete(dead_letters::discard), None),
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
+        ("/v1/orgs/{org}/history", get(history::list_of_org), None),
+        ("/v1/history", get(history::list), None),
+        ("/v1/history/replay", post(history::replay_many), None),
+        ("/v1/history/{id}", get(history::show), None),
+        ("/v1/history/{id}/replay", post(history::replay), None),
         ("/v1/status", get(status::show), None),
         ("/v1/tail", get(tail::show), None),
         ("/v1/shape", get(shape::show), None),

@@ -10,7 +10,7 @@ use http::request::Parts;
 
 use super::App;
 use super::wire::unknown_field;
-use crate::model::{ClientId, OrgId, SourceId, WebhookId};
+use crate::model::{ClientId, HistoryId, OrgId, SourceId, WebhookId};
 use crate::queue::Org;
 use crate::serving::problem::{Kind, Problem};
 
@@ -121,6 +121,16 @@ impl FromRequestParts<Arc<App>> for DeadLetterName {
     type Rejection = Problem;
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
         path_name(parts, app, "id").await.map(DeadLetterName)
+    }
+}
+
+/// `{id}` of an entry of the history; a name that cannot be one names none.
+pub(super) struct MaybeHistoryId(pub(super) Option<HistoryId>);
+
+impl FromRequestParts<Arc<App>> for MaybeHistoryId {
+    type Rejection = Problem;
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        Ok(MaybeHistoryId(path_name(parts, app, "id").await?.parse().ok()))
     }
 }
 

@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{App, Json};
 use crate::clock;
 use crate::measure::process;
-use crate::model::UnixMs;
-use crate::queue::{QueueLimits, StoreHealth, StoreUsage};
+use crate::model::{HumanDuration, UnixMs};
+use crate::queue::{HistoryUsage, Kept, QueueLimits, StoreHealth, StoreUsage};
 use crate::scheduler::Snapshot;
 use crate::serving::problem::{Kind, Problem};
 
@@ -22,6 +22,8 @@ struct Status {
     uptime_ms: u64,
     started_at: UnixMs,
     counts: Counts,
+    dead_letters: DeadLetters,
+    history: History,
     oldest_due_age_ms: Option<u64>,
     in_flight: u64,
     queues: Queues,
@@ -43,6 +45,42 @@ struct Counts {
     deliveries: u64,
     dead_letters: u64,
     quarantined: u64,
+}
+
+/// What is kept of what was given up.
+#[derive(Serialize)]
+struct DeadLetters {
+    count: u64,
+    bytes: u64,
+    oldest_at: Option<UnixMs>,
+    retention: Option<RetentionOut>,
+}
+
+/// What is kept of what was delivered.
+#[derive(Serialize)]
+struct History {
+    /// Whether what is delivered is kept.
+    on: bool,
+    entries: u64,
+    bytes: u64,
+    oldest_at: Option<UnixMs>,
+    retention: Option<RetentionOut>,
+    /// Deliveries since the start that could not be kept, and why the last of them.
+    missed: u64,
+    trouble: Option<String>,
+}
+
+/// How long, and how much, of something is kept.
+#[derive(Serialize)]
+struct RetentionOut {
+    age: HumanDuration,
+    bytes: u64,
+}
+
+impl From<Kept> for RetentionOut {
+    fn from(kept: Kept) -> RetentionOut {
+        RetentionOut { age: HumanDuration(kept.age), bytes: kept.bytes }
+    }
 }
 
 /// Orgs whose queue is not empty, by the state of their head.
@@ -101,6 +139,10 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         webhooks,
         deliveries,
         dead_letters,
+        dead_letter_bytes,
+        oldest_dead_letter,
+        history,
+        retention,
         live_bytes,
         allocated_bytes,
         free_bytes,
@@ -116,6 +158,13 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         uptime_ms: u64::try_from(app.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         started_at: app.started_at,
         counts: Counts { orgs, webhooks, deliveries, dead_letters, quarantined },
+        dead_letters: DeadLetters {
+            count: dead_letters,
+            bytes: dead_letter_bytes,
+            oldest_at: oldest_dead_letter,
+            retention: retention.dead_letters.map(Into::into),
+        },
+        history: shown_history(history, retention.history),
         oldest_due_age_ms: oldest_due.map(age_ms),
         in_flight: queues.in_flight,
         queues,
@@ -134,6 +183,11 @@ fn limits(QueueLimits { deliveries, bytes }: QueueLimits, waiting: u64, waiting_
     #[expect(clippy::cast_precision_loss, reason = "a share of a limit, to three places")]
     let share = |part: u64, whole: u64| (part as f64 / whole.max(1) as f64 * 1000.0).round() / 1000.0;
     Limits { deliveries, bytes, used: share(waiting, deliveries).max(share(waiting_bytes, bytes)) }
+}
+
+fn shown_history(history: HistoryUsage, kept: Option<Kept>) -> History {
+    let HistoryUsage { on, entries, bytes, oldest, missed, trouble } = history;
+    History { on, entries, bytes, oldest_at: oldest, retention: kept.map(Into::into), missed, trouble }
 }
 
 /// Without a scheduler nothing is chosen, and nothing is due.

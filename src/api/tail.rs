@@ -58,7 +58,7 @@ fn read_filter(app: &App, query: Query) -> Result<Filter, Problem> {
         return Err(Problem::new(Kind::UnknownWebhook, detail));
     }
     let event_types = match query.text("type") {
-        Some(name) => super::dead_letters::types_of(name, &app.settings().catalogue)?,
+        Some(name) => super::filter::types_of(name, &app.settings().catalogue)?,
         None => Vec::new(),
     };
     let words = query.text("event").into_iter().flat_map(|words| words.split(','));

@@ -110,6 +110,7 @@ fn trial_delivery(webhook: &Webhook, body: &Bytes, settings: &Settings) -> Resul
         attributes: trial.attributes,
         accepted_at: clock::now(),
         size: payload.len() as u64,
+        replay: false,
         payload,
     })
 }

@@ -36,6 +36,8 @@ pub(super) enum Loss<'a> {
     DeadLetters { number: u64 },
     /// `dead-letter retry` and `discard` by filter, or all.
     Matching { number: u64, discard: bool },
+    /// `history replay` by filter, or all: nothing goes, but receivers get it again.
+    Replays { number: u64 },
 }
 
 /// Asks, unless `yes`. An error means that nothing is to be done.
@@ -73,12 +75,16 @@ impl Loss<'_> {
             | Loss::DeadLetters { .. } => true,
             Loss::Heads { orgs } => orgs.len() == 1,
             // The address that was pasted elsewhere ends at once.
-            Loss::Token { .. } | Loss::Queues { .. } | Loss::Matching { .. } => false,
+            Loss::Token { .. } | Loss::Queues { .. } | Loss::Matching { .. } | Loss::Replays { .. } => false,
         }
     }
 
     fn look_first(self) -> &'static str {
-        if matches!(self, Loss::Matching { .. }) { ", or look first with --dry-run" } else { "" }
+        if matches!(self, Loss::Matching { .. } | Loss::Replays { .. }) {
+            ", or look first with --dry-run"
+        } else {
+            ""
+        }
     }
 
     /// The question, with what goes and how much; none if it would be refused anyway.
@@ -143,6 +149,9 @@ impl Loss<'_> {
                 format!("Discard {} for good?", letters(number))
             }
             Loss::Matching { number, discard: false } => format!("Retry {}?", letters(number)),
+            Loss::Replays { number } => {
+                format!("Replay {}?", output::count(number, "delivery", "deliveries"))
+            }
         }))
     }
 }

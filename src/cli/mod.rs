@@ -8,6 +8,8 @@ pub mod exit;
 pub mod sink;
 pub mod transport;
 
+mod attempts;
+mod bulk;
 mod catalogue;
 mod change;
 mod check_config;
@@ -18,6 +20,8 @@ mod dead_letter;
 mod demo;
 mod destination;
 mod enqueue;
+mod filter;
+mod history;
 mod man;
 mod ndjson;
 mod org;
@@ -73,8 +77,8 @@ pub struct Global {
     /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `shape` and `dead-letter` with this flag work on the store of a
-    /// stopped daemon.
+    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `shape`, `dead-letter` and `history` with this flag work
+    /// on the store of a stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
@@ -120,6 +124,9 @@ enum Command {
     /// Deliveries that were given up: list, show, retry, discard, export.
     #[command(subcommand, visible_alias = "dlq")]
     DeadLetter(dead_letter::DeadLetterCommand),
+    /// What was delivered, kept for a while: list, show, replay.
+    #[command(subcommand)]
+    History(history::HistoryCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
     /// What waits, by org and age, as qshape shows it of mail.
@@ -221,6 +228,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Queue(command) => queue::run(context, command).await,
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
+        Command::History(command) => history::run(context, command).await,
         Command::Status => status::run(context).await,
         Command::Shape(args) => shape::run(context, args).await,
         Command::Top(args) => top::run(context, args).await,

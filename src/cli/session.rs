@@ -1,4 +1,4 @@
-//! What `queue`, `why`, `shape` and `dead-letter` work on: a running daemon, or with `--data` the store of a stopped one, opened
+//! What `queue`, `why`, `shape`, `dead-letter` and `history` work on: a running daemon, or with `--data` the store of a stopped one, opened
 //! here and served by the daemon's own router without a socket in between.
 
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use super::{Context, output};
 use crate::api::{self, App, Settings, Socket};
 use crate::catalogue::Catalogue;
 use crate::operate::key;
-use crate::queue::{OpenError, Queue};
+use crate::queue::{OpenError, Queue, Retention};
 
 /// A way to the API that may have to be closed.
 pub(super) struct Session {
@@ -46,7 +46,10 @@ impl Context {
         }
         let place = key::Place::of(&paths, &self.env);
         let key = key::find(&place).map_err(|error| Failure::failed(error.to_string()))?;
-        let opened = Queue::open(&config.store_options(dir.clone(), key));
+        let mut options = config.store_options(dir.clone(), key);
+        // Looking at what is kept must not remove any of it.
+        options.retention = Retention::default();
+        let opened = Queue::open(&options);
         hand_back(&dir);
         let (queue, _) = opened.map_err(|error| match error {
             OpenError::Locked { .. } => {

@@ -16,6 +16,7 @@ use super::{
 };
 use crate::delivery::EgressPolicy;
 use crate::model::{OrgId, Proxy, format_duration, parse_duration};
+use crate::queue::Kept;
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -28,6 +29,8 @@ const CHANGE_EVENTS_MAX: u64 = 128;
 const SOURCE_BYTES_MAX: u64 = 25 * MIB;
 /// Each has four series.
 const ORGS_MAX: usize = 64;
+/// Ten years: whoever wants to keep something longer keeps it elsewhere.
+const KEPT_AGE_MAX: Duration = Duration::from_secs(3650 * 86_400);
 /// A request that takes longer than this to arrive is not being sent in earnest.
 const REQUEST_TIME: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(600);
 
@@ -45,6 +48,14 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         max_bytes: r.bytes("queue.max_bytes", KIB..=1024 * TIB),
         max_total_deliveries: r.integer("queue.max_total_deliveries", 1..=1_000_000_000_000),
         max_total_bytes: r.bytes("queue.max_total_bytes", KIB..=1024 * TIB),
+    };
+    let dead_letters = Kept {
+        age: r.duration("dead_letters.age", Duration::from_secs(1)..=KEPT_AGE_MAX),
+        bytes: r.bytes("dead_letters.bytes", KIB..=1024 * TIB),
+    };
+    let history = Kept {
+        age: r.duration("history.age", Duration::ZERO..=KEPT_AGE_MAX),
+        bytes: r.bytes("history.bytes", 0..=1024 * TIB),
     };
     let limits = Limits {
         max_body_bytes: small(r.bytes("limits.max_body_bytes", KIB..=BODY_BYTES_MAX)),
@@ -91,6 +102,8 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
     Ok(Config {
         store,
         queue,
+        dead_letters,
+        history,
         limits,
         intake,
         catalogue,

@@ -21,7 +21,7 @@ pub use raw::{DEFAULTS, Origin, Setting, Typed};
 pub use sizes::{format_bytes, parse_bytes};
 
 use crate::model::{OrgId, Proxy};
-use crate::queue::{MasterKey, StoreOptions};
+use crate::queue::{Kept, MasterKey, Retention, StoreOptions};
 
 /// The process environment as a value.
 pub type Env = BTreeMap<String, String>;
@@ -73,6 +73,10 @@ pub struct Config {
     pub store: Store,
     /// What may wait per org.
     pub queue: QueueLimits,
+    /// What is kept of dead letters.
+    pub dead_letters: Kept,
+    /// What is kept of the history.
+    pub history: Kept,
     /// What one request may hold.
     pub limits: Limits,
     /// Who may hand in what.
@@ -331,7 +335,14 @@ impl Config {
                 deliveries: self.queue.max_total_deliveries,
                 bytes: self.queue.max_total_bytes,
             },
+            retention: self.retention(),
         }
+    }
+
+    /// What is kept of what is over.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention { dead_letters: Some(self.dead_letters), history: Some(self.history) }
     }
 }
 

@@ -119,7 +119,10 @@ fn each_fault_says_what_would_be_right() {
     check_fault("[egres]\n", "egres: unknown section; did you mean egress?");
     check_fault("level = \"info\"\n", "level: unknown key; did you mean log.level?");
     check_fault("[log]\nzzzzzz = 1\n", "unknown key; [log] has format, level");
-    check_fault("[zzzzzzzz]\nyyyyy = 1\n", "unknown section; there are api, catalogue, changes, egress,");
+    check_fault(
+        "[zzzzzzzz]\nyyyyy = 1\n",
+        "unknown section; there are api, catalogue, changes, dead_letters, egress,",
+    );
     check_fault("[log]\nlevel = 3\n", "must be one of error, warn");
     check_fault("[shutdown]\ngrace = 10\n", "must be a duration as text, for example \"10s\", not 10");
     check_fault("[shutdown]\ngrace = \"10x\"\n", "\"10x\" is not a duration");

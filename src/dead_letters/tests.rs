@@ -19,6 +19,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: crate::queue::Retention::default(),
     };
     let (queue, _) = Queue::open(&options).unwrap();
     let at = UnixMs(0);

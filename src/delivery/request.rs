@@ -26,6 +26,8 @@ pub const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signa
 pub const POSTRIDER_ATTEMPT: HeaderName = HeaderName::from_static("postrider-attempt");
 /// The delivery's number within its org.
 pub const POSTRIDER_SEQUENCE: HeaderName = HeaderName::from_static("postrider-sequence");
+/// `true` where the delivery is a replay; else it is not sent.
+pub const POSTRIDER_REPLAY: HeaderName = HeaderName::from_static("postrider-replay");
 /// The source that the event came from, where it came from one.
 pub const POSTRIDER_SOURCE: HeaderName = HeaderName::from_static("postrider-source");
 /// What the sender of that source calls what happened.
@@ -35,7 +37,7 @@ const USER_AGENT_VALUE: HeaderValue =
     HeaderValue::from_static(concat!("postrider/", env!("CARGO_PKG_VERSION")));
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Room for the headers above and `host`, so that the map seldom grows.
-const HEADER_COUNT: usize = 12;
+const HEADER_COUNT: usize = 13;
 
 /// Why no request can be made of a webhook. Saving it should have been refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,9 @@ pub fn build(addressed: &Addressed<'_>, number: u32, at: UnixMs) -> Result<Reque
         headers.insert(USER_AGENT, USER_AGENT_VALUE);
         headers.insert(POSTRIDER_ATTEMPT, HeaderValue::from(number));
         headers.insert(POSTRIDER_SEQUENCE, HeaderValue::from(delivery.sequence.0));
+        if delivery.replay {
+            headers.insert(POSTRIDER_REPLAY, HeaderValue::from_static("true"));
+        }
         origin(&mut headers, &delivery.attributes);
     }
     if !bodiless {

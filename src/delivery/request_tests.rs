@@ -103,6 +103,21 @@ fn an_event_from_a_source_says_where_it_came_from() {
 }
 
 #[test]
+fn a_replay_says_that_it_is_one_and_keeps_its_id() {
+    let mut webhook = webhook("https://a.example/");
+    let mut replay = delivery(9, "evt_1", b"{}");
+    assert!(!sent(&replay, &webhook, None).headers().contains_key("postrider-replay"));
+    replay.replay = true;
+    let request = sent(&replay, &webhook, None);
+    assert_eq!(
+        (&request.headers()["postrider-replay"], &request.headers()["webhook-id"]),
+        (&"true".parse().unwrap(), &"evt_1".parse().unwrap())
+    );
+    webhook.faithful = true;
+    assert!(!sent(&replay, &webhook, None).headers().contains_key("postrider-replay"));
+}
+
+#[test]
 fn without_a_password_no_header_is_sent() {
     let request = sent(&delivery(1, "e", b"{}"), &webhook("https://a.example/"), None);
     assert!(!request.headers().contains_key(PASSWORD_HEADER));

@@ -18,6 +18,7 @@ pub(crate) fn delivery(sequence: u64, id: &str, payload: &[u8]) -> Delivery {
         attributes: BTreeMap::new(),
         accepted_at: UnixMs(0),
         size: payload.len() as u64,
+        replay: false,
         payload: Bytes::copy_from_slice(payload),
     }
 }

@@ -44,6 +44,8 @@ pub struct Delivery {
     pub accepted_at: UnixMs,
     /// The payload's length in bytes.
     pub size: u64,
+    /// Whether it was delivered before, and goes out again because someone said so.
+    pub replay: bool,
     /// The payload, byte for byte; empty in listings that did not ask for it.
     pub payload: Bytes,
 }

@@ -20,6 +20,7 @@ mod delivery;
 mod duration;
 mod event;
 mod header;
+mod history;
 mod ids;
 mod outcome;
 mod proof;
@@ -36,6 +37,7 @@ pub use delivery::{Attempt, DeadLetter, DeadLetterId, Delivery, Head, OrgSetting
 pub use duration::{HumanDuration, format_duration, parse_duration};
 pub use event::{Event, EventPattern, EventType};
 pub use header::header_name;
+pub use history::{Delivered, HistoryId};
 pub use ids::{ClientId, EventId, InvalidName, OrgId, OrgNumber, Sequence, SourceId, WebhookId};
 pub use outcome::{DeadReason, FailReason, Outcome};
 pub use proof::{

@@ -13,7 +13,9 @@ use crate::delivery::{Client, ClientSettings};
 use crate::sources::{self, Certificate, Gate};
 
 /// Keys that a reload puts in force, by the beginning of their names. All others are read at the start only.
-const LIVE: [&str; 13] = [
+const LIVE: [&str; 15] = [
+    "dead_letters.",
+    "history.",
     "egress.",
     "intake.",
     "catalogue.",
@@ -139,6 +141,7 @@ impl Reloader {
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = config.shutdown.grace;
         if let Some(app) = app {
             app.name_orgs(&config.metrics.orgs);
+            app.set_retention(config.retention());
             app.set_settings(Settings {
                 // Shown beside what the store enforces, and that is as it was at the start.
                 max_deliveries: self.started_with.queue.max_deliveries,

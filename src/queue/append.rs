@@ -73,6 +73,7 @@ pub(super) fn append(writer: &mut Writer, prepared: Prepared) -> Applied<Appende
         size,
         bytes_before: bytes_total,
         alone: true,
+        replay: false,
         seen: seen.map(|(id, _)| (day, id)),
         body: Body::Inline(Vec::new()),
     };

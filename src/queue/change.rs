@@ -217,6 +217,7 @@ fn plan(
             size,
             bytes_before,
             alone: false,
+            replay: false,
             seen,
             body: Body::Inline(Vec::new()),
         };

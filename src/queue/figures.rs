@@ -21,6 +21,7 @@ pub struct Figures {
     dead: AtomicU64,
     /// Of orgs that are counted by name.
     pub orgs: NamedOrgs,
+    expired: AtomicU64,
     /// From handing an event, or several at once, to the store until they are durable.
     pub enqueue: Histogram,
     /// Flushing a batch.
@@ -37,6 +38,8 @@ pub(super) struct Tally {
     pub(super) dead: u64,
     /// Of orgs that are counted by name.
     pub(super) of_orgs: Vec<(OrgId, Left)>,
+    /// Dead letters that were kept long enough.
+    pub(super) expired: u64,
 }
 
 impl Default for Figures {
@@ -46,6 +49,7 @@ impl Default for Figures {
             delivered: AtomicU64::new(0),
             dead: AtomicU64::new(0),
             orgs: NamedOrgs::default(),
+            expired: AtomicU64::new(0),
             enqueue: Histogram::new(TIMES_US),
             commit: Histogram::new(TIMES_US),
             batch: Histogram::new(BATCHES),
@@ -67,14 +71,23 @@ impl Figures {
             .map(|(outcome, count)| (outcome, count.load(Ordering::Relaxed)))
     }
 
+    /// Dead letters that were removed because of their age or what all of them take.
+    #[must_use]
+    pub fn dead_letters_expired(&self) -> u64 {
+        self.expired.load(Ordering::Relaxed)
+    }
+
     pub(super) fn add(&self, tally: &Tally) {
-        let Tally { events_accepted, delivered, dead, of_orgs } = tally;
+        let Tally { events_accepted, delivered, dead, expired, of_orgs } = tally;
         for (org, left) in of_orgs {
             self.orgs.note(org, *left);
         }
-        for (total, more) in
-            [(&self.events_accepted, events_accepted), (&self.delivered, delivered), (&self.dead, dead)]
-        {
+        for (total, more) in [
+            (&self.events_accepted, events_accepted),
+            (&self.delivered, delivered),
+            (&self.dead, dead),
+            (&self.expired, expired),
+        ] {
             total.fetch_add(*more, Ordering::Relaxed);
         }
     }

@@ -5,16 +5,17 @@ use bytes::Bytes;
 
 use super::MasterKey;
 use super::record::{
-    AttemptRecord, Body, ClientRecord, DeadRecord, DeliveryRecord, OrgRecord, QuarantineRecord, Record,
-    RequestRecord, RequestsRecord, SeenRecord, SourceRecord, StateRecord, WebhookRecord, decode, encode,
+    AttemptRecord, Body, ClientRecord, DeadRecord, DeliveryRecord, HistoryRecord, OrgRecord,
+    QuarantineRecord, Record, RequestRecord, RequestsRecord, SeenRecord, SourceRecord, StateRecord,
+    WebhookRecord, decode, encode,
 };
 use super::seal::{FORMAT_VERSION, Sealer, Unreadable};
-use crate::model::Sequence;
+use crate::model::{HistoryId, Sequence, UnixMs};
 
 /// Reads `data` as the kind of record that its first byte chooses. Panics where a promise of the format does not hold.
 pub fn read_any(data: &[u8]) {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 14 {
+    match kind % 15 {
         0 => drop(read::<StateRecord>(bytes)),
         1 => drop(read::<SeenRecord>(bytes)),
         2 => drop(read::<QuarantineRecord>(bytes)),
@@ -46,10 +47,18 @@ pub fn read_any(data: &[u8]) {
         10 => open(bytes),
         11 => drop(read::<RequestRecord>(bytes)),
         12 => drop(read::<RequestsRecord>(bytes)),
-        _ => {
+        13 => {
             if let Some(Ok(source)) = read::<SourceRecord>(bytes).map(SourceRecord::into_source) {
                 let again = SourceRecord::from(&source).into_source();
                 assert!(again.is_ok(), "a source that was read can be written and read again");
+            }
+        }
+        _ => {
+            if let Ok((record, payload)) = HistoryRecord::read(FORMAT_VERSION, bytes) {
+                let mut again = Vec::new();
+                assert!(record.write(payload, &mut again).is_ok(), "what was read can be written");
+                assert_eq!(again, bytes, "written as it was read");
+                drop(record.into_delivered(HistoryId { segment: 1, offset: 16 }, UnixMs(0), Bytes::new()));
             }
         }
     }

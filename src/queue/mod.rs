@@ -12,8 +12,9 @@
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
-//! in `place.rs`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
-//! differences, and memory does not grow with the backlog. What is revived at the head lies before them: see `front.rs`.
+//! in `place.rs`. What was delivered is kept for a while beside the store, in `history/`. Deliveries of an org have consecutive
+//! sequences and only the head leaves, so depth and bytes are differences, and memory does not grow with the backlog. What is
+//! revived at the head lies before them: see `front.rs`.
 //!
 //! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
 //! which it never syncs, stay unused. Segments are 8 MiB. Up to 1,024 orgs have a tree of their own; beyond that a tree
@@ -28,7 +29,8 @@
 //! **Format versions.** 1: the first. 2: webhooks have many more settings, there are clients, a head can be held, and the
 //! version is bound to the record. 3: changes are remembered by their ids, webhooks and clients have a profile,
 //! orgs a limit of webhooks. 4: orgs have sources, and requests that came there are remembered. 5: this one; dead letters may be
-//! revived before the queue. Records of earlier formats are read as they are and written anew in this one.
+//! revived before the queue, and a delivery says whether it is a replay. Records of earlier formats are read as they are and
+//! written anew in this one.
 
 mod append;
 pub mod bare;
@@ -42,15 +44,18 @@ mod front;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heads;
+mod history;
 mod key;
 mod ledger;
 mod mark;
 mod named;
+mod opening;
 mod place;
 mod read;
 mod record;
 mod recovery;
 mod request;
+mod retention;
 mod seal;
 mod settings;
 mod settle;
@@ -61,6 +66,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+mod usage;
 mod verbs;
 mod worst;
 mod writer;
@@ -72,9 +78,12 @@ pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
 pub use directory::{Directory, Org};
 pub use figures::Figures;
+pub use history::{HistoryFilter, HistoryPage, HistoryUsage, Replay, ReplayRun};
 pub use named::NamedOrgs;
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
+pub use retention::{Kept, Retention};
 pub use shape::{AGES_MIN, Ages, Shape};
+pub use usage::StoreUsage;
 pub use verbs::Queue;
 
 use crate::model::{
@@ -99,6 +108,8 @@ pub struct StoreOptions {
     pub max_bytes: u64,
     /// What may wait in all queues together.
     pub max_total: QueueLimits,
+    /// What is kept of dead letters and history.
+    pub retention: Retention,
 }
 
 /// What may wait.
@@ -361,31 +372,4 @@ pub enum StoreHealth {
     DiskFull,
     /// A write failed: nothing is accepted or settled any more, the process must exit and reopen.
     Failed(String),
-}
-
-/// The store in numbers.
-#[derive(Debug, Clone, Default)]
-pub struct StoreUsage {
-    /// Orgs configured.
-    pub orgs: u64,
-    /// Webhooks configured.
-    pub webhooks: u64,
-    /// Deliveries waiting in all queues.
-    pub deliveries: u64,
-    /// Dead letters kept.
-    pub dead_letters: u64,
-    /// Payload bytes of waiting deliveries.
-    pub live_bytes: u64,
-    /// Bytes the store takes on disk.
-    pub allocated_bytes: u64,
-    /// Free bytes on its disk.
-    pub free_bytes: u64,
-    /// The reserve in force.
-    pub reserve_bytes: u64,
-    /// What may wait in all queues together.
-    pub max_total: QueueLimits,
-    /// Unreadable records set aside.
-    pub quarantined: u64,
-    /// Files in sled's blob directory; anything but 0 is a fault.
-    pub blob_files: u64,
 }

@@ -6,6 +6,7 @@
 //! store/           sled's directory, published by one rename
 //!   COMMITTED      the number of the last commit: see mark.rs
 //!   FORMAT         format version and key id: read before sled touches anything
+//! history/         what was delivered: see history/
 //! store.made       says that a store was made here: where it is gone, none is made in its place
 //! store.new/       a creation that was cut off; removed
 //! ```
@@ -28,6 +29,7 @@ const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const BALLAST: &str = "ballast";
 const MADE: &str = "store.made";
+const HISTORY: &str = "history";
 /// What is set aside for opening and draining on a full disk: opening writes a snapshot and pads the segment at the
 /// log's end, draining needs log space for its removals.
 const BALLAST_BYTES: u64 = 32 << 20;
@@ -109,6 +111,11 @@ impl Place {
         self.dir.join(STORE)
     }
 
+    /// Where the history is, if there is one.
+    pub(super) fn history_dir(&self) -> PathBuf {
+        self.dir.join(HISTORY)
+    }
+
     /// Looks what is there and whether it is ours, written in a format and with a key that we have. Changes nothing
     /// but the remains of a creation that was cut off.
     pub(super) fn inspect(&self, key_id: &str) -> Result<Found, OpenError> {
@@ -119,6 +126,14 @@ impl Place {
                 return Err(refused(format!(
                     "{} held a store and its directory {STORE} is gone: restore it from a backup, or remove the file \
                      {MADE} to start empty",
+                    self.dir.display()
+                )));
+            }
+            // Its numbers of orgs would be given to others.
+            if self.history_dir().exists() {
+                return Err(refused(format!(
+                    "{} holds the history of a store that is gone: restore that from a backup, or move the directory \
+                     {HISTORY} away to start empty",
                     self.dir.display()
                 )));
             }
@@ -286,6 +301,7 @@ fn is_ours(name: &str) -> bool {
         STORE_NEW,
         MADE,
         BALLAST,
+        HISTORY,
         "postrider.key",
         "postrider.key.new",
         "postrider.sock",

@@ -280,13 +280,16 @@ impl Recovery<'_> {
         Ok(true)
     }
 
-    /// Counts dead letters, and mends what a crash left of one: a letter without its place in time gets it back, parts
+    /// Counts dead letters and what they take, and mends what a crash left of one: a letter without its place in time gets it back, parts
     /// without a letter go.
     fn count_dead_letters(&mut self, queues: &mut HashMap<OrgNumber, OrgQueue>) -> Result<(), Trouble> {
         let dead = &self.store.dead;
+        dead.start_counting();
         let mut letters = 0u64;
-        for row in dead.keys(&[InDead::Letter as u8]) {
-            if let Some(org) = key::org_in(&row?) {
+        for row in dead.rows_with(&[InDead::Letter as u8]) {
+            let row = row?;
+            dead.note(&row);
+            if let Some(org) = key::org_in(&row.key) {
                 queues.entry(org).or_insert_with(OrgQueue::empty).dead_letters += 1;
                 letters += 1;
             }
@@ -395,11 +398,13 @@ fn remove_before(tree: &SealedTree, kind: InQueue, org: OrgNumber, from: Sequenc
     Ok(())
 }
 
-/// Removes parts of dead letters that are not there.
+/// Counts what parts of dead letters take, and removes those of letters that are not there.
 fn remove_orphans(dead: &SealedTree, kind: InDead) -> Result<(), Trouble> {
     let mut last: Option<(DeadLetterId, bool)> = None;
-    for row in dead.keys(&[kind as u8]) {
+    for row in dead.rows_with(&[kind as u8]) {
         let row = row?;
+        dead.note(&row);
+        let row = row.key;
         let (Some(org), Some(sequence)) = (key::org_in(&row), key::sequence_in(&row)) else { continue };
         let id = DeadLetterId { org, sequence };
         let present = match last {

@@ -1,6 +1,7 @@
 //! Settling heads: delivered, deferred, given up, and what operators do to them.
 
 use super::front;
+use super::history;
 use super::key::{self, InDead, InQueue, Part};
 use super::named::Left;
 use super::record::{AttemptRecord, Body, DeadRecord, DeliveryRecord};
@@ -8,7 +9,9 @@ use super::store::{INLINE_BYTES_MAX, Row, SealedTree, Trouble};
 use super::writer::{Applied, Writer};
 use super::{Claim, Pause, Refused, Settled};
 use crate::clock;
-use crate::model::{Attempt, DeadLetterId, DeadReason, Head, OrgId, OrgNumber, Sequence, UnixMs, WebhookId};
+use crate::model::{
+    Attempt, DeadLetterId, DeadReason, Delivery, Head, OrgId, OrgNumber, Sequence, UnixMs, WebhookId,
+};
 use crate::tail::{Fact, Happened};
 
 /// The head that the claim names, if it still is the head, or was until another was put before it.
@@ -43,6 +46,19 @@ pub(super) fn done(writer: &mut Writer, claim: Claim, size: u64) -> Applied<Sett
     writer.remove_head(claim.org, claim.sequence, size, body.as_ref())?;
     writer.count(claim.org, Left::Delivered);
     Ok(Ok(Settled::Applied))
+}
+
+/// The same, and keeps it in the history with all of its attempts.
+pub(super) fn done_and_keep(
+    writer: &mut Writer,
+    claim: Claim,
+    delivery: &Delivery,
+    last: &Attempt,
+    at: UnixMs,
+) -> Applied<Settled> {
+    let Some(head) = claimed(writer, claim)? else { return Ok(Ok(Settled::Stale)) };
+    history::keep(writer, claim, delivery, (head.attempts, last), at)?;
+    done(writer, claim, delivery.size)
 }
 
 /// Remembers a failed attempt of the head, and when the next may start.

@@ -1,22 +1,22 @@
 //! Sealed trees: sled with every value sealed and typed. Blocking; called from the committer and from reader threads.
 
 use std::ops::RangeBounds;
-use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bincode::Encode;
 
+use super::history::History;
 use super::key::{self, Part, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
+use super::opening::{cannot_open, open_on_any_disk, open_sled};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
+use super::retention::InForce;
 use super::seal::{Sealer, Unreadable};
 use super::{OpenError, StoreOptions, durable, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
-/// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
-/// store; below 512 KiB sled's recovery is broken.
-const SEGMENT_BYTES: usize = 8 << 20;
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 10;
 /// What most records take: a delivery with a payload of 1 KiB. Larger ones grow their buffer.
@@ -57,6 +57,8 @@ pub(super) struct SealedTree {
     tree: sled::Tree,
     name: Vec<u8>,
     sealer: Arc<Sealer>,
+    /// What its values take, in bytes, once it is counted.
+    bytes: OnceLock<AtomicU64>,
 }
 
 /// A value that has not been opened yet.
@@ -75,7 +77,7 @@ impl Row<'_> {
 
 impl SealedTree {
     fn new(tree: sled::Tree, sealer: Arc<Sealer>) -> SealedTree {
-        SealedTree { name: tree.name().to_vec(), tree, sealer }
+        SealedTree { name: tree.name().to_vec(), tree, sealer, bytes: OnceLock::new() }
     }
 
     pub(super) fn name(&self) -> Vec<u8> {
@@ -138,8 +140,34 @@ impl SealedTree {
         }
         #[cfg(test)]
         super::tests::cuts::before_write()?;
-        self.tree.insert(key, sealed)?;
+        let bytes = sealed.len();
+        let before = self.tree.insert(key, sealed)?;
+        self.count(bytes, before.as_deref());
         Ok(())
+    }
+
+    /// From now on what the values take is counted. Rows that are there already count once they are [noted].
+    ///
+    /// [noted]: SealedTree::note
+    pub(super) fn start_counting(&self) {
+        self.bytes.get_or_init(AtomicU64::default);
+    }
+
+    /// Counts a row that was there when the counting began.
+    pub(super) fn note(&self, row: &Row<'_>) {
+        self.count(row.sealed.len(), None);
+    }
+
+    fn count(&self, more: usize, gone: Option<&[u8]>) {
+        if let Some(bytes) = self.bytes.get() {
+            bytes.fetch_add(more as u64, Ordering::Relaxed);
+            bytes.fetch_sub(gone.map_or(0, <[u8]>::len) as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// What the values take; 0 of a tree that is not counted.
+    pub(super) fn counted_bytes(&self) -> u64 {
+        self.bytes.get().map_or(0, |bytes| bytes.load(Ordering::Relaxed))
     }
 
     /// Writes a key that says all there is to say.
@@ -153,7 +181,8 @@ impl SealedTree {
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), Trouble> {
         #[cfg(test)]
         super::tests::cuts::before_write()?;
-        self.tree.remove(key)?;
+        let gone = self.tree.remove(key)?;
+        self.count(0, gone.as_deref());
         Ok(())
     }
 
@@ -228,6 +257,8 @@ pub(super) struct Store {
     pub(super) orgs: SealedTree,
     pub(super) meta: SealedTree,
     pub(super) quarantine: SealedTree,
+    pub(super) history: Arc<History>,
+    pub(super) retention: Arc<InForce>,
     mark: Mark,
     /// Last, so that the lock outlives the database.
     pub(super) place: Place,
@@ -271,11 +302,19 @@ impl Store {
         // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
         place.sync_store_dir()?;
         place.raise_format(&sealer.key_id())?;
-        Store::with_trees(&db, &sealer, place)
+        let retention = Arc::new(InForce::default());
+        retention.set(options.retention);
+        let history = History::open(place.history_dir(), sealer.clone(), retention.clone());
+        Store::with_trees(&db, &sealer, place, (Arc::new(history), retention))
             .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
     }
 
-    fn with_trees(db: &sled::Db, sealer: &Arc<Sealer>, place: Place) -> Result<Store, Trouble> {
+    fn with_trees(
+        db: &sled::Db,
+        sealer: &Arc<Sealer>,
+        place: Place,
+        (history, retention): (Arc<History>, Arc<InForce>),
+    ) -> Result<Store, Trouble> {
         let tree = |name: &[u8]| -> Result<SealedTree, Trouble> {
             Ok(SealedTree::new(db.open_tree(name)?, sealer.clone()))
         };
@@ -287,6 +326,8 @@ impl Store {
             quarantine: tree(key::QUARANTINE_TREE)?,
             sealer: sealer.clone(),
             db: db.clone(),
+            history,
+            retention,
             mark: Mark::open(&place.store_dir()).map_err(Trouble::Mark)?,
             place,
         };
@@ -374,56 +415,5 @@ impl Store {
                 tree.get_chunks(parts, record.size, |number| key::of_part(chunk, org, at, number))
             }
         }
-    }
-}
-
-pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
-    sled::Config::new()
-        .path(dir)
-        .segment_size(SEGMENT_BYTES)
-        .cache_capacity(cache_bytes)
-        .flush_every_ms(None)
-        .open()
-}
-
-/// sled can panic while opening a damaged store: that happens on a thread of its own and becomes an error.
-fn open_guarded(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
-    let dir = dir.to_owned();
-    let thread =
-        std::thread::Builder::new().name("store-open".to_owned()).spawn(move || open_sled(&dir, cache_bytes));
-    match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => Err(sled::Error::Corruption { at: None, bt: () }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Opens sled's directory; on a full disk, with the space that was set aside for it.
-fn open_on_any_disk(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError> {
-    let dir = place.store_dir();
-    match open_guarded(&dir, cache_bytes) {
-        Err(sled::Error::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
-            if !place.drop_ballast() {
-                return Err(OpenError::DiskFull(format!(
-                    "the disk of {} is too full to open the store: free some space and start again",
-                    dir.display()
-                )));
-            }
-            tracing::warn!("the disk is full: gave up the ballast to open the store");
-            open_guarded(&dir, cache_bytes).map_err(cannot_open)
-        }
-        other => other.map_err(cannot_open),
-    }
-}
-
-fn cannot_open(error: sled::Error) -> OpenError {
-    match error {
-        sled::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            OpenError::DiskFull(format!("the disk is too full to open the store: {error}"))
-        }
-        error => OpenError::Refused(format!(
-            "the store cannot be read ({error}): keep a copy of the directory, then restore it from a backup, or move it \
-             away to start empty"
-        )),
     }
 }

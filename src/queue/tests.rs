@@ -13,6 +13,7 @@ use super::*;
 mod changes;
 mod front;
 pub(super) mod cuts;
+mod history;
 mod opening;
 mod requests;
 mod shape;
@@ -28,6 +29,7 @@ fn options(dir: &Path) -> StoreOptions {
         max_deliveries: 1000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: Retention::default(),
     }
 }
 

@@ -1,5 +1,5 @@
-//! Upkeep: what the committer does a little of between batches. Rows of deleted orgs, and what was seen so long ago that
-//! it need not be remembered.
+//! Upkeep: what the committer does a little of between batches. Rows of deleted orgs, what was seen so long ago that it
+//! need not be remembered, and dead letters that were kept long enough.
 
 use std::collections::VecDeque;
 
@@ -24,6 +24,8 @@ pub(super) struct Upkeep {
     sweep: VecDeque<OrgNumber>,
     /// The day on which every org was put on `sweep` last.
     swept_on_day: Option<u32>,
+    /// Dead letters have just expired, and more may have to.
+    pub(super) expiring: bool,
 }
 
 impl Upkeep {
@@ -35,7 +37,7 @@ impl Upkeep {
 impl Writer {
     /// Whether there is upkeep to do right away.
     pub(super) fn has_upkeep(&self) -> bool {
-        !self.upkeep.deleted.is_empty() || !self.upkeep.sweep.is_empty()
+        !self.upkeep.deleted.is_empty() || !self.upkeep.sweep.is_empty() || self.upkeep.expiring
     }
 
     /// Does a step of it, and looks at the disk. Whether there was anything to do.
@@ -48,6 +50,8 @@ impl Writer {
             self.upkeep.swept_on_day = Some(today);
             self.upkeep.sweep = self.queues.keys().copied().collect();
         }
+        self.history.tick();
+        let expired = self.expire_dead_letters()?;
         let mut budget = ROWS_PER_STEP;
         while budget > 0 {
             if let Some(deleted) = self.upkeep.deleted.front().copied() {
@@ -63,7 +67,7 @@ impl Writer {
                 break;
             }
         }
-        Ok(budget < ROWS_PER_STEP)
+        Ok(expired || budget < ROWS_PER_STEP)
     }
 
     /// Removes rows of a deleted org. `true` when none is left.

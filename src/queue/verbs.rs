@@ -16,7 +16,7 @@ use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
 use super::{
     Append, Appended, Claim, DeadCursor, DeadFilter, DeadPage, Directory, Notice, OpenError, Org, Pause,
-    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, StoreUsage, place, recovery, settings,
+    QueueSummary, Queued, Refused, Settled, StoreHealth, StoreOptions, place, recovery, settings,
 };
 use crate::clock;
 use crate::model::{
@@ -146,6 +146,21 @@ impl Queue {
         self.read(move |shared| look(&shared.store)).await
     }
 
+    /// The store, for reads that take no time.
+    pub(super) fn store(&self) -> &Arc<Store> {
+        &self.shared.store
+    }
+
+    /// What readers see of it in memory.
+    pub(super) fn shown(&self) -> &Shown {
+        &self.shared.shown
+    }
+
+    /// What may wait, unless an org says otherwise, and the disk's reserve.
+    pub(super) fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
     /// What names and contents are hashed with.
     pub(super) fn sealer(&self) -> &Sealer {
         &self.shared.store.sealer
@@ -236,10 +251,6 @@ impl Queue {
             .await;
         self.enqueued(began, &result);
         result.unwrap_or_else(|refused| vec![Err(refused); count])
-    }
-
-    pub(super) fn shown(&self) -> &Shown {
-        &self.shared.shown
     }
 
     /// Reads the claimed head with its payload; `None` if it is no longer the head. A record that cannot be read is
@@ -392,26 +403,6 @@ impl Queue {
             Ok(Ok(changed))
         })
         .await
-    }
-
-    /// Numbers for status.
-    pub fn usage(&self) -> StoreUsage {
-        let Shared { store, shown, limits, .. } = &*self.shared;
-        let (orgs, webhooks) = shown.directory.counts();
-        let (deliveries, live_bytes, dead_letters) = shown.published.totals();
-        StoreUsage {
-            orgs,
-            webhooks,
-            deliveries,
-            dead_letters,
-            live_bytes,
-            allocated_bytes: store.place.allocated_bytes(),
-            free_bytes: store.place.free_bytes().unwrap_or(0),
-            reserve_bytes: limits.reserve_bytes,
-            max_total: limits.max_total,
-            quarantined: store.quarantine.len(),
-            blob_files: store.place.blob_files(),
-        }
     }
 
     /// Changes when the store stops or starts accepting.

@@ -15,6 +15,7 @@ use super::directory::{Directory, Org};
 use super::figures::{Figures, Tally};
 use super::front;
 use super::heads::Heads;
+use super::history::HistoryWriter;
 use super::key::{self, InQueue, Part};
 use super::ledger::{Load, OrgQueue, Published};
 use super::named::Left;
@@ -53,6 +54,7 @@ pub(super) struct Writer {
     pub(super) total: Load,
     pub(super) next_org: u32,
     pub(super) upkeep: Upkeep,
+    pub(super) history: HistoryWriter,
     /// The number of the last commit.
     last_commit: u64,
     directory: Arc<Directory>,
@@ -111,6 +113,7 @@ impl Writer {
         let total = |total: Load, queue: &OrgQueue| total.replaced(Load::default(), queue.load());
         let total = recovered.queues.values().fold(Load::default(), total);
         Writer {
+            history: HistoryWriter::new(recovered.store.history.clone()),
             store: recovered.store,
             limits,
             queues: recovered.queues,
@@ -302,6 +305,7 @@ impl Writer {
         for org in orgs {
             self.write_state(org)?;
         }
+        self.history.write();
         self.last_commit += 1;
         let began = Instant::now();
         self.store.commit(self.last_commit)?;

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::backoff;
-use super::budget::Budget;
+use super::budget::{Budget, Charge};
 use super::figures::Figures;
 use super::label::Label;
 use super::plan::{End, Start};
@@ -21,7 +21,9 @@ use super::starving::Starving;
 use crate::catalogue::Current;
 use crate::clock;
 use crate::delivery::{Addressed, Client, Made, Trial, address, at_fault, judge};
-use crate::model::{Attempt, DeadReason, FailReason, OnExhausted, Outcome, Target, UnixMs, WebhookId};
+use crate::model::{
+    Attempt, DeadReason, Delivery, FailReason, OnExhausted, Outcome, Target, UnixMs, WebhookId,
+};
 use crate::queue::{Claim, Org, Queue, Refused, Settled};
 use crate::tail::{Fact, Happened};
 
@@ -71,8 +73,8 @@ impl Sender {
     }
 }
 
-/// What came of the part that can be cancelled. The payload is out of memory again.
-enum Tried {
+/// What came of the part that can be cancelled. The payload is out of memory again, unless it is to be kept.
+enum Tried<'a> {
     /// The claimed delivery is not the head any more, or cannot be read.
     Gone,
     /// It is to be given up without an attempt.
@@ -80,10 +82,10 @@ enum Tried {
     /// There was no file descriptor for an attempt: it is put off, and does not count.
     Starved,
     /// An attempt was made.
-    Attempted(Attempted),
+    Attempted(Attempted<'a>),
 }
 
-struct Attempted {
+struct Attempted<'a> {
     label: Label,
     attempt: Attempt,
     outcome: Outcome,
@@ -91,6 +93,8 @@ struct Attempted {
     gone: bool,
     /// The payload's size in bytes.
     size: u64,
+    /// What goes into the history, and the memory that it takes until it is there.
+    kept: Option<Box<(Delivery, Charge<'a>)>>,
     /// When it ended, on both clocks.
     ended: Instant,
     ended_at: UnixMs,
@@ -128,7 +132,7 @@ pub(super) async fn run(
 
 impl Context {
     /// The part that can be cancelled.
-    async fn try_head(&self, start: Start) -> Result<Tried, Refused> {
+    async fn try_head(&self, start: Start) -> Result<Tried<'_>, Refused> {
         let Some(mut charge) = self.budget.charge(start.standing).await else { return Ok(Tried::Gone) };
         let Some(delivery) = on_disk(self.queue.load(start.claim)).await? else { return Ok(Tried::Gone) };
         charge.keep(delivery.size);
@@ -181,15 +185,10 @@ impl Context {
         let outcome = judge(&made, &webhook, ended_at, wait);
         let gone = webhook.disable_on_gone && made.attempt.status == Some(GONE);
         let attempt = made.attempt;
-        Ok(Tried::Attempted(Attempted {
-            label,
-            attempt,
-            outcome,
-            gone,
-            size: delivery.size,
-            ended,
-            ended_at,
-        }))
+        let size = delivery.size;
+        let is_kept = outcome == Outcome::Delivered && self.queue.keeps_history();
+        let kept = is_kept.then(|| Box::new((delivery, charge)));
+        Ok(Tried::Attempted(Attempted { label, attempt, outcome, gone, size, kept, ended, ended_at }))
     }
 
     /// The attempt is not wanted any more.
@@ -204,13 +203,19 @@ impl Context {
     }
 
     /// Makes the outcome durable.
-    async fn settle(&self, claim: Claim, attempted: Attempted) -> Result<End, Refused> {
-        let Attempted { label, attempt, outcome, gone, size, ended, ended_at } = attempted;
+    async fn settle(&self, claim: Claim, attempted: Attempted<'_>) -> Result<End, Refused> {
+        let Attempted { label, attempt, outcome, gone, size, kept, ended, ended_at } = attempted;
         if gone && let Some(org) = &label.org {
             self.disable(org, &label.webhook).await?;
         }
         let settled = match outcome {
-            Outcome::Delivered => on_disk(self.queue.done(claim, size)).await?,
+            Outcome::Delivered => match kept {
+                Some(kept) => {
+                    let ((delivery, _charge), attempt) = (*kept, attempt.clone());
+                    on_disk(self.queue.done_and_keep(claim, delivery, attempt, ended_at)).await?
+                }
+                None => on_disk(self.queue.done(claim, size)).await?,
+            },
             Outcome::Retry { not_before } => {
                 on_disk(self.queue.defer(claim, attempt.clone(), not_before)).await?
             }
@@ -280,7 +285,7 @@ impl Context {
     }
 }
 
-fn hopeless(label: Label, reason: DeadReason) -> Tried {
+fn hopeless(label: Label, reason: DeadReason) -> Tried<'static> {
     Tried::Hopeless { label, reason, variable: None }
 }
 

@@ -100,6 +100,8 @@ kinds! {
     ClientInUse = "client-in-use", CONFLICT, "Webhooks use the client";
     /// The dead letter is not there.
     UnknownDeadLetter = "unknown-dead-letter", NOT_FOUND, "There is no such dead letter";
+    /// The entry of the history is not there (any more).
+    UnknownHistoryEntry = "unknown-history-entry", NOT_FOUND, "There is no such entry in the history";
     /// An event's id that several dead letters share.
     AmbiguousId = "ambiguous-id", CONFLICT, "The id stands for several dead letters";
     /// The plan does not include webhooks.

@@ -170,6 +170,42 @@ fn below_the_reserve_events_are_refused_and_deliveries_go_on() {
 }
 
 #[test]
+fn an_error_of_the_disk_in_the_history_holds_nothing_up() {
+    let _alone = alone();
+    for faults in [
+        Faults { fail_write: Some(1), ..Faults::default() },
+        Faults { fail_fsync: Some(1), ..Faults::default() },
+    ] {
+        let bench = Bench::new("0");
+        let mut daemon = bench.start_configured();
+        let load = bench.load(&daemon);
+        let history = |daemon: &Daemon| daemon.admin("GET", "/v1/status", "").body["history"].clone();
+        wait_until("there is a history", || history(&daemon)["entries"].as_u64() > Some(10));
+        let mut files = std::fs::read_dir(bench.data().join("history")).expect("a directory");
+        let segment = files.next().expect("a segment").expect("its name").file_name();
+        bench.fs.set_faults(Faults { only: Some(segment.into_string().expect("text")), ..faults.clone() });
+        wait_until("it is said that something is wrong", || {
+            daemon.log().contains("deliveries go on as ever")
+        });
+        if faults.fail_write.is_some() {
+            let history = history(&daemon);
+            assert!(history["missed"].as_u64() > Some(0), "{history}");
+            assert!(history["trouble"].as_str().is_some_and(|why| why.contains("cannot write")), "{history}");
+        }
+        let so_far = lock(&bench.ledger).acknowledged.len();
+        wait_until("events are taken as ever", || lock(&bench.ledger).acknowledged.len() > so_far + 50);
+        load.stop();
+        wait_until("and delivered", || {
+            let depth =
+                |org| daemon.admin("GET", &format!("/v1/orgs/{org}"), "").body["queue"]["depth"].clone();
+            load::ORGS.into_iter().all(|org| depth(org) == 0)
+        });
+        assert!(daemon.exited().is_none() && daemon.stop().success());
+        bench.check_all("after an error in the history");
+    }
+}
+
+#[test]
 fn a_disk_that_is_full_to_the_last_byte_loses_nothing() {
     let _alone = alone();
     let bench = Bench::new("0");

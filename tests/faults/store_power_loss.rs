@@ -210,6 +210,7 @@ fn host() {
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: postrider::queue::Retention::default(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let (queue, _notices) = Queue::open(&options).expect("a store that opens");

@@ -338,6 +338,7 @@ fn no_debug_print_shows_a_secret() {
         attributes: event.attributes.clone(),
         accepted_at: UnixMs(0),
         size: 1,
+        replay: false,
         payload: event.payload.clone(),
     };
     let addressed = postrider::delivery::address(

@@ -90,6 +90,10 @@ mod acting;
 mod cli;
 // Incoming webhooks from the command line.
 mod sources_cli;
+// What was delivered: listed, replayed, kept for a while.
+mod history;
+// How long dead letters and the history are kept.
+mod retention;
 // Dead letters from the command line.
 mod cli_dead_letters;
 // The store of a stopped daemon.

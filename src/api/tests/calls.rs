@@ -106,8 +106,18 @@ async fn the_queue_is_listed_head_first_with_its_state() {
     let page = f.get("/v1/orgs/acme/queue").await.is(200);
     assert_eq!((&page["state"], &page["depth"], &page["next"]), (&json!("ready"), &json!(2), &Value::Null));
     let head = &page["items"][0];
-    let expected =
-        ["accepted_at", "attempts", "id", "last", "not_before", "sequence", "size", "type", "webhook"];
+    let expected = [
+        "accepted_at",
+        "attempts",
+        "id",
+        "last",
+        "not_before",
+        "replay",
+        "sequence",
+        "size",
+        "type",
+        "webhook",
+    ];
     assert_eq!(keys(head), expected);
     assert_eq!((&head["sequence"], &head["id"], &head["size"]), (&json!(1), &json!(ids[0]), &json!(10)));
     assert_eq!(

@@ -74,6 +74,7 @@ pub(super) fn store_options(dir: &TempDir) -> StoreOptions {
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: crate::queue::Retention::default(),
     }
 }
 

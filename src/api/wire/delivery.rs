@@ -37,7 +37,7 @@ impl From<Attempt> for LastOut {
 
 /// An attempt as shown in full.
 #[derive(Serialize)]
-struct AttemptOut {
+pub(super) struct AttemptOut {
     #[serde(flatten)]
     short: LastOut,
     excerpt: String,
@@ -52,13 +52,13 @@ impl From<Attempt> for AttemptOut {
 
 /// What only a caller who asks for the payload sees.
 #[derive(Serialize)]
-struct ContentOut {
+pub(super) struct ContentOut {
     attributes: BTreeMap<String, String>,
     payload: Box<RawValue>,
 }
 
 impl ContentOut {
-    fn of(attributes: BTreeMap<String, String>, payload: &Bytes) -> ContentOut {
+    pub(super) fn of(attributes: BTreeMap<String, String>, payload: &Bytes) -> ContentOut {
         // Kept as it came in, and that was JSON.
         let text = std::str::from_utf8(payload).map(str::to_owned).unwrap_or_default();
         let payload = RawValue::from_string(text).unwrap_or_else(|_| RawValue::NULL.to_owned());
@@ -75,6 +75,7 @@ pub(in crate::api) struct QueuedOut {
     webhook: WebhookId,
     accepted_at: UnixMs,
     size: u64,
+    replay: bool,
     attempts: u32,
     not_before: Option<UnixMs>,
     /// Only said of a head that is.
@@ -96,6 +97,7 @@ impl QueuedOut {
             webhook: delivery.webhook,
             accepted_at: delivery.accepted_at,
             size: delivery.size,
+            replay: delivery.replay,
             attempts: queued.attempts,
             not_before: queued.not_before,
             held: queued.held,
@@ -119,6 +121,7 @@ pub(in crate::api) struct DeadCommon {
     accepted_at: UnixMs,
     died_at: UnixMs,
     size: u64,
+    replay: bool,
 }
 
 impl DeadCommon {
@@ -136,6 +139,7 @@ impl DeadCommon {
             accepted_at: delivery.accepted_at,
             died_at: dead_letter.died_at,
             size: delivery.size,
+            replay: delivery.replay,
         };
         (common, dead_letter.attempts, delivery.attributes, delivery.payload)
     }

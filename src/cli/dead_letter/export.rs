@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::Filter;
+use super::{Filter, Wanted as _};
 use crate::cli::exit::{Exit, Failure, Result};
 use crate::cli::output;
 use crate::cli::paging::Page;

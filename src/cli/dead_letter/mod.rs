@@ -1,25 +1,21 @@
-//! `postrider dead-letter`: what was given up: list and show. What is done about it is in `bulk.rs` and `export.rs`.
+//! `postrider dead-letter`: what was given up: list and show. What is done about it is in `bulk` and `export.rs`.
 
-mod bulk;
 mod export;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
 
-use bulk::{Bulk, Verb, several};
-
+use super::bulk::{Bulk, Verb, several};
 use super::exit::{Failure, Result};
+use super::filter::{Common, Wanted};
 use super::paging::Page;
 use super::queue::last;
 use super::transport::Transport;
-use super::{Context, output};
-use crate::clock;
+use super::{Context, attempts, output};
 use crate::dead_letters::At;
-use crate::model::{DeadReason, EventId, EventType, OrgId, UnixMs, WebhookId, parse_duration};
+use crate::model::{DeadReason, EventId};
 
 /// What to do with dead letters.
 #[derive(Debug, Subcommand)]
@@ -46,13 +42,13 @@ pub(super) enum DeadLetterCommand {
     Retry {
         /// Which.
         #[command(flatten)]
-        bulk: Bulk,
+        bulk: Bulk<Filter>,
         /// Where in the queue: tail, behind all that waits; or head, before all that waits and has not been tried.
         #[arg(long, value_name = "PLACE", default_value = "tail")]
         at: At,
     },
     /// Throw dead letters away for good.
-    Discard(Bulk),
+    Discard(Bulk<Filter>),
     /// Write dead letters with their payloads, one JSON object per line. What the store keeps sealed comes out as plain
     /// text: look after it.
     Export {
@@ -60,7 +56,7 @@ pub(super) enum DeadLetterCommand {
         #[command(flatten)]
         filter: Filter,
         /// Every dead letter.
-        #[arg(long, conflicts_with_all = Filter::NAMES)]
+        #[arg(long, conflicts_with_all = Filter::NAMES.iter().copied())]
         all: bool,
         /// A new file, readable by its owner only [default: stdout].
         #[arg(long, value_name = "FILE")]
@@ -71,69 +67,23 @@ pub(super) enum DeadLetterCommand {
 /// Which dead letters.
 #[derive(Debug, Clone, Default, Args)]
 pub(super) struct Filter {
-    /// Of this org.
-    #[arg(long, value_name = "ORG")]
-    org: Option<OrgId>,
-    /// For this webhook.
-    #[arg(long, value_name = "WEBHOOK")]
-    webhook: Option<WebhookId>,
-    /// Events of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    event_type: Option<EventType>,
+    /// What the history is filtered by as well; times are those of giving up.
+    #[command(flatten)]
+    common: Common,
     /// Given up for this reason: attempts-exhausted, skipped, webhook-disabled, webhook-deleted,
     /// missing-variable or invalid-variable.
     #[arg(long, value_name = "REASON")]
     reason: Option<DeadReason>,
-    /// Given up at or after this time (RFC 3339), or at most this long ago (2h).
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    since: Option<UnixMs>,
-    /// Given up before this time (RFC 3339), or longer ago than this (2h).
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    until: Option<UnixMs>,
-    /// Of this event.
-    #[arg(long, value_name = "ID")]
-    event_id: Option<EventId>,
 }
 
-/// A point in time, or how long ago it was.
-fn time(text: &str) -> std::result::Result<UnixMs, String> {
-    if let Some(at) = UnixMs::parse(text) {
-        return Ok(at);
-    }
-    let ago = parse_duration(text).map_err(|_| {
-        "must be a time like 2026-11-21T22:44:23Z, or how long ago like 30m, 2h or 7d".to_owned()
-    })?;
-    let ago = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-    Ok(UnixMs(clock::now().0.saturating_sub(ago)))
-}
+impl Wanted for Filter {
+    const NAMES: &'static [&'static str] =
+        &["org", "webhook", "event_type", "since", "until", "event_id", "reason"];
 
-impl Filter {
-    /// The names of its arguments, for what excludes them.
-    const NAMES: [&'static str; 7] = ["org", "webhook", "event_type", "reason", "since", "until", "event_id"];
-
-    /// As query parameters.
-    pub(super) fn parameters(&self) -> [(&'static str, Option<String>); 7] {
-        [
-            ("org", self.org.as_ref().map(ToString::to_string)),
-            ("webhook", self.webhook.as_ref().map(ToString::to_string)),
-            ("type", self.event_type.as_ref().map(ToString::to_string)),
-            ("reason", self.reason.map(|reason| reason.to_string())),
-            ("since", self.since.map(|at| at.to_string())),
-            ("until", self.until.map(|at| at.to_string())),
-            ("event_id", self.event_id.as_ref().map(ToString::to_string)),
-        ]
-    }
-
-    /// As JSON.
-    fn as_json(&self) -> Value {
-        let fields =
-            self.parameters().into_iter().filter_map(|(name, value)| Some((name.to_owned(), json!(value?))));
-        Value::Object(fields.collect::<Map<_, _>>())
-    }
-
-    /// Whether it lets everything through.
-    pub(super) fn is_empty(&self) -> bool {
-        self.parameters().iter().all(|(_, value)| value.is_none())
+    fn parameters(&self) -> Vec<(&'static str, Option<String>)> {
+        let mut parameters = self.common.parameters();
+        parameters.push(("reason", self.reason.map(|reason| reason.to_string())));
+        parameters
     }
 }
 
@@ -142,7 +92,9 @@ pub(super) async fn run(context: &Context, command: DeadLetterCommand) -> Result
     let api = &session.api;
     let done = match command {
         DeadLetterCommand::List { filter, page } => list(context, api, &filter, &page).await,
-        DeadLetterCommand::Show { id, payload } => show(context, api, &id, payload).await,
+        DeadLetterCommand::Show { id, payload } => {
+            attempts::show(context, api, &format!("/v1/dead-letters/{id}"), payload).await
+        }
         DeadLetterCommand::Retry { bulk, at } => several(context, api, Verb::Retry(at), &bulk).await,
         DeadLetterCommand::Discard(bulk) => several(context, api, Verb::Discard, &bulk).await,
         DeadLetterCommand::Export { filter, all, out } => {
@@ -183,67 +135,5 @@ async fn list(context: &Context, api: &Transport, filter: &Filter, page: &Page) 
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-async fn show(context: &Context, api: &Transport, id: &EventId, payload: bool) -> Result<()> {
-    let query = if payload { "?payload=true" } else { "" };
-    let text = api.get_text(&format!("/v1/dead-letters/{id}{query}")).await?;
-    if context.global.json {
-        output::write(text.trim_ascii())?;
-        return output::line("");
-    }
-    let unreadable =
-        |error: serde_json::Error| Failure::failed(format!("the daemon's answer is not JSON: {error}"));
-    let mut fields: BTreeMap<String, &RawValue> = serde_json::from_slice(&text).map_err(unreadable)?;
-    let payload = fields.remove("payload");
-    let attempts = fields.remove("attempts").map_or("[]", RawValue::get);
-    let attempts: Vec<Value> = serde_json::from_str(attempts).map_err(unreadable)?;
-    let rest = fields
-        .into_iter()
-        .map(|(name, value)| Ok((name, serde_json::from_str(value.get())?)))
-        .collect::<std::result::Result<Map<_, _>, _>>()
-        .map_err(unreadable)?;
-    output::pairs(output::leaves(&Value::Object(rest)))?;
-    if !attempts.is_empty() {
-        let row = |attempt: &Value| {
-            ["/number", "/at", "/status", "/error", "/duration_ms", "/detail", "/excerpt"]
-                .map(|at| output::cell(attempt, at))
-        };
-        let headings = ["ATTEMPT", "AT", "STATUS", "ERROR", "MS", "DETAIL", "ANSWER"];
-        output::line("")?;
-        output::table(headings, attempts.iter().map(row).collect())?;
-    }
-    // JSON has no raw control characters but line ends, so it may go to a terminal as it is.
-    payload.map_or(Ok(()), |payload| output::line(&format!("\n{}", payload.get())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_filter_becomes_parameters_and_json() {
-        let filter = Filter {
-            org: Some("acme".parse().unwrap()),
-            reason: Some(DeadReason::Skipped),
-            since: Some(UnixMs(0)),
-            ..Filter::default()
-        };
-        assert_eq!(
-            filter.as_json(),
-            json!({"org": "acme", "reason": "skipped", "since": "1970-01-01T00:00:00.000Z"})
-        );
-        assert!(!filter.is_empty());
-        assert!(Filter::default().is_empty());
-        assert_eq!(Filter::default().as_json(), json!({}));
-    }
-
-    #[test]
-    fn a_time_is_a_point_or_a_distance() {
-        assert_eq!(time("1970-01-01T00:00:01Z"), Ok(UnixMs(1000)));
-        let ago = clock::now().since(time("2h").unwrap());
-        assert!((7_199..=7_201).contains(&ago.as_secs()), "{ago:?}");
-        assert!(time("yesterday").unwrap_err().contains("2h"));
     }
 }

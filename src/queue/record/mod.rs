@@ -5,6 +5,8 @@
 //! bincode's legacy one (fixed-width little-endian integers, u64 lengths), which maintained successors read as well; it
 //! is not self-describing, so a field can never be added in place.
 
+mod history;
+mod older;
 mod proof;
 mod route;
 mod settings;
@@ -17,6 +19,9 @@ use bytes::Bytes;
 
 use super::seal::Unreadable;
 use crate::model::{Attempt, DeadReason, Delivery, FailReason, Sequence, UnixMs};
+pub(super) use history::HistoryRecord;
+#[cfg(test)]
+pub(super) use older::{DeadRecord4, DeliveryRecord4, SeenRecord2};
 pub(super) use settings::{ClientRecord, OrgRecord, WebhookRecord};
 pub(super) use source::{RequestRecord, RequestsRecord, SourceRecord};
 
@@ -45,6 +50,8 @@ pub(super) struct DeliveryRecord {
     pub bytes_before: u64,
     /// The event's only delivery, with its payload inside: it needs no commit point but itself.
     pub alone: bool,
+    /// It was delivered before, and is to be delivered again because someone said so.
+    pub replay: bool,
     /// Day and hash under which the given id, of the event, of the change that fired it or of the request that it came
     /// from, is remembered; absent if the id was made here.
     pub seen: Option<(u32, [u8; 16])>,
@@ -79,36 +86,6 @@ pub(super) struct HeadRecord {
     pub held: bool,
 }
 
-/// Of format 1: no head was ever held.
-#[derive(Debug, Encode, Decode)]
-struct StateRecord1 {
-    next_sequence: u64,
-    bytes_total: u64,
-    paused: Option<PauseRecord>,
-    head: Option<HeadRecord1>,
-    last_revived: Option<u64>,
-}
-
-#[derive(Debug, Encode, Decode)]
-struct HeadRecord1 {
-    sequence: u64,
-    attempts: u32,
-    not_before_ms: Option<i64>,
-}
-
-impl From<StateRecord1> for StateRecord {
-    fn from(record: StateRecord1) -> StateRecord {
-        let StateRecord1 { next_sequence, bytes_total, paused, head, last_revived } = record;
-        let head = head.map(|HeadRecord1 { sequence, attempts, not_before_ms }| HeadRecord {
-            sequence,
-            attempts,
-            not_before_ms,
-            held: false,
-        });
-        StateRecord { next_sequence, bytes_total, paused, head, last_revived }
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub(super) struct AttemptRecord {
     pub number: u32,
@@ -140,22 +117,6 @@ pub(super) struct FiredRecord {
     pub event_type: String,
     pub first_sequence: Option<u64>,
     pub deliveries: u32,
-}
-
-/// Of formats 1 and 2: there were no changes.
-#[derive(Debug, Encode, Decode)]
-pub(super) struct SeenRecord2 {
-    pub accepted_at_ms: i64,
-    pub content: [u8; 16],
-    pub first_sequence: Option<u64>,
-    pub deliveries: u32,
-}
-
-impl From<SeenRecord2> for SeenRecord {
-    fn from(record: SeenRecord2) -> SeenRecord {
-        let SeenRecord2 { accepted_at_ms, content, first_sequence, deliveries } = record;
-        SeenRecord { accepted_at_ms, content, first_sequence, deliveries, fired: None }
-    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
@@ -194,19 +155,7 @@ macro_rules! unchanged {
     };
 }
 
-unchanged!(u32, u64, DeliveryRecord, AttemptRecord, DeadRecord, QuarantineRecord);
-
-impl Record for StateRecord {
-    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
-        if version == 1 { decode::<StateRecord1>(bytes).map(Into::into) } else { decode(bytes) }
-    }
-}
-
-impl Record for SeenRecord {
-    fn read(version: u8, bytes: &[u8]) -> Result<Self, Unreadable> {
-        if version <= 2 { decode::<SeenRecord2>(bytes).map(Into::into) } else { decode(bytes) }
-    }
-}
+unchanged!(u32, u64, AttemptRecord, QuarantineRecord);
 
 fn layout() -> impl bincode::config::Config {
     bincode::config::legacy().with_limit::<RECORD_BYTES_MAX>()
@@ -247,6 +196,7 @@ impl DeliveryRecord {
             attributes: BTreeMap::from_iter(self.attributes),
             accepted_at: UnixMs(self.accepted_at_ms),
             size: self.size,
+            replay: self.replay,
             payload,
         })
     }

@@ -2,8 +2,10 @@
 
 use super::super::append::{content_hash, day_of};
 use super::super::key;
-use super::super::key::InOrgs;
-use super::super::record::{OrgRecord, SeenRecord2, WebhookRecord};
+use super::super::key::{InDead, InOrgs, InQueue};
+use super::super::record::{
+    DeadRecord, DeadRecord4, DeliveryRecord, DeliveryRecord4, OrgRecord, SeenRecord2, WebhookRecord,
+};
 use super::super::seal::FORMAT_VERSION;
 use super::*;
 
@@ -62,6 +64,14 @@ fn a_store_whose_files_are_gone_is_never_started_empty() {
     std::fs::remove_file(dir.path().join("store/db")).unwrap();
     let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
     assert!(error.contains("db is missing"), "{error}");
+    // Nor beside a history that knows its orgs by their numbers.
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    std::fs::remove_file(dir.path().join("store.made")).unwrap();
+    std::fs::create_dir(dir.path().join("history")).unwrap();
+    let error = Queue::open(&options(dir.path())).unwrap_err().to_string();
+    assert!(error.contains("history of a store that is gone"), "{error}");
+    std::fs::remove_dir(dir.path().join("history")).unwrap();
+    Queue::open(&options(dir.path())).unwrap();
 }
 
 #[test]
@@ -108,6 +118,35 @@ fn a_store_of_format_2_keeps_its_ids_and_becomes_one_of_this_format() {
         let again = pair.queue().append(vec![append]).await.remove(0);
         assert_eq!(again, Ok(Appended { id, sequence: Some(Sequence(7)), deliveries: 2, duplicate: true }));
         pair.change(0, &[(100, 1), (100, 2)], true).await;
+        pair.check().await;
+    });
+}
+
+/// What waits and what is dead, as format 4 wrote it: nothing of it was a replay.
+#[test]
+fn deliveries_and_dead_letters_of_format_4_are_read_as_they_are() {
+    runtime().block_on(async {
+        let mut pair = Pair::new().await;
+        for _ in 0..2 {
+            pair.append(0, 100, 1).await;
+        }
+        pair.apply(Action::Bury { org: 0 }).await;
+        let org = pair.org(0).number;
+        let written = pair.queue().read_store(move |store| {
+            let tree = store.queue_for_writing(org)?;
+            let place = key::of_sequence(InQueue::Delivery as u8, org, Sequence(2));
+            tree.put_in(4, &place, &DeliveryRecord4::from(tree.get::<DeliveryRecord>(&place)?.unwrap()));
+            let place = key::of_sequence(InDead::Letter as u8, org, Sequence(1));
+            let letter = store.dead.get::<DeadRecord>(&place)?.unwrap();
+            store.dead.put_in(4, &place, &DeadRecord4::from(letter));
+            Ok(())
+        });
+        written.await.unwrap();
+        pair.reopen().await;
+        pair.check().await;
+        assert!(!pair.queue().list(org, None, 1, false).await.unwrap()[0].delivery.replay);
+        pair.apply(Action::Revive { org: 0, nth: 0 }).await;
+        pair.reopen().await;
         pair.check().await;
     });
 }

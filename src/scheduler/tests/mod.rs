@@ -271,6 +271,7 @@ async fn open(dir: &TempDir, script: &Script, settings: Settings) -> (Queue, Sch
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: crate::queue::Retention::default(),
     };
     let (queue, notices) =
         held(tokio::task::spawn_blocking(move || Queue::open(&options))).await.unwrap().unwrap();

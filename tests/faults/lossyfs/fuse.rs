@@ -24,7 +24,7 @@ const BLOCK: u64 = 4096;
 const PIECE_BYTES_MIN: usize = 31 * 4096;
 
 /// Which faults are on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Faults {
     /// Faults below hit only files of this name; `None` means every file.
     pub only: Option<String>,

@@ -34,6 +34,7 @@ pub fn inspect(data: &Path) -> Result<Found, String> {
         max_deliveries: 1_000_000,
         max_bytes: 1 << 30,
         max_total: QueueLimits::NONE,
+        retention: postrider::queue::Retention::default(),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let opened = std::panic::catch_unwind(|| Queue::open(&options)).map_err(|_| PANICKED.to_owned())?;

@@ -232,6 +232,7 @@ impl Daemon {
             max_deliveries: 100,
             max_bytes: 1 << 20,
             max_total: QueueLimits::NONE,
+            retention: postrider::queue::Retention::default(),
         };
         std::fs::create_dir(&options.data_dir).expect("a directory");
         let (queue, _notices) = Queue::open(&options).expect("a new store opens");

@@ -1,28 +1,29 @@
-//! `postrider dead-letter retry` and `discard`: by id, by filter, or all.
+//! What is done to several of what is over, by id, by filter, or all: `postrider dead-letter retry` and `discard`,
+//! `postrider history replay`.
 
 use clap::Args;
 use http::Method;
 use serde_json::{Map, Value, json};
 
-use super::Filter;
-use crate::cli::confirm::{self, Loss, letters};
-use crate::cli::exit::{Exit, Failure, Result};
-use crate::cli::transport::Transport;
-use crate::cli::{Context, output, several};
+use super::confirm::{self, Loss, letters};
+use super::exit::{Exit, Failure, Result};
+use super::filter::Wanted;
+use super::transport::Transport;
+use super::{Context, output, several};
 use crate::dead_letters::At;
 use crate::model::EventId;
 
-/// Several dead letters: by their ids, by filter, or all.
+/// Several: by their ids, by filter, or all.
 #[derive(Debug, Args)]
-pub(in crate::cli) struct Bulk {
-    /// Ids of dead letters, or of their events; `-` reads them from stdin, one per line.
-    #[arg(value_name = "ID", conflicts_with_all = Filter::NAMES)]
+pub(super) struct Bulk<F: Wanted> {
+    /// Their ids, as they are listed (of a dead letter, its event's will do); `-` reads them from stdin, one per line.
+    #[arg(value_name = "ID", conflicts_with_all = F::NAMES.iter().copied())]
     ids: Vec<String>,
     /// Which, if not by id.
     #[command(flatten)]
-    filter: Filter,
-    /// Every dead letter.
-    #[arg(long, conflicts_with_all = Filter::NAMES, conflicts_with = "ids")]
+    filter: F,
+    /// Every one that there is.
+    #[arg(long, conflicts_with_all = F::NAMES.iter().copied(), conflicts_with = "ids")]
     all: bool,
     /// Only say how many there are.
     #[arg(long)]
@@ -32,11 +33,15 @@ pub(in crate::cli) struct Bulk {
     yes: bool,
 }
 
-/// Retry or discard.
-#[derive(Debug, Clone, Copy)]
+/// What to do with each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verb {
+    /// A dead letter is delivered again, from this place of its queue on.
     Retry(At),
+    /// A dead letter is thrown away.
     Discard,
+    /// What was delivered is delivered again.
+    Replay,
 }
 
 impl Verb {
@@ -44,6 +49,7 @@ impl Verb {
         match self {
             Verb::Retry(_) => "retry",
             Verb::Discard => "discard",
+            Verb::Replay => "replay",
         }
     }
 
@@ -51,6 +57,39 @@ impl Verb {
         match self {
             Verb::Retry(_) => "retried",
             Verb::Discard => "discarded",
+            Verb::Replay => "replayed",
+        }
+    }
+
+    /// Where what it is done to is found.
+    fn path(self) -> &'static str {
+        match self {
+            Verb::Retry(_) | Verb::Discard => "/v1/dead-letters",
+            Verb::Replay => "/v1/history",
+        }
+    }
+
+    fn count(self, number: u64) -> String {
+        match self {
+            Verb::Retry(_) | Verb::Discard => letters(number),
+            Verb::Replay => output::count(number, "delivery", "deliveries"),
+        }
+    }
+
+    /// What is asked before it is done to those that match.
+    fn loss(self, number: u64) -> Loss<'static> {
+        match self {
+            Verb::Retry(_) => Loss::Matching { number, discard: false },
+            Verb::Discard => Loss::Matching { number, discard: true },
+            Verb::Replay => Loss::Replays { number },
+        }
+    }
+
+    /// What is said where there is none.
+    pub(super) fn none(self) -> &'static str {
+        match self {
+            Verb::Retry(_) | Verb::Discard => "no dead letter matches",
+            Verb::Replay => "no delivery in the history matches",
         }
     }
 
@@ -58,21 +97,27 @@ impl Verb {
     fn members(self) -> Map<String, Value> {
         match self {
             Verb::Retry(at) => Map::from_iter([("at".to_owned(), json!(at.word()))]),
-            Verb::Discard => Map::new(),
+            Verb::Discard | Verb::Replay => Map::new(),
         }
     }
 
     /// The call for one.
     fn one(self, id: &EventId) -> (Method, String) {
+        let path = self.path();
         match self {
-            Verb::Retry(_) => (Method::POST, format!("/v1/dead-letters/{id}/retry")),
-            Verb::Discard => (Method::DELETE, format!("/v1/dead-letters/{id}")),
+            Verb::Discard => (Method::DELETE, format!("{path}/{id}")),
+            Verb::Retry(_) | Verb::Replay => (Method::POST, format!("{path}/{id}/{}", self.word())),
         }
     }
 }
 
-/// Retries or discards by id, by filter, or all.
-pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
+/// Does it by id, by filter, or to all.
+pub(super) async fn several<F: Wanted>(
+    context: &Context,
+    api: &Transport,
+    verb: Verb,
+    bulk: &Bulk<F>,
+) -> Result<()> {
     if !bulk.ids.is_empty() {
         return by_id(context, api, verb, bulk).await;
     }
@@ -82,7 +127,7 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
             verb.word()
         )));
     }
-    let path = format!("/v1/dead-letters/{}", verb.word());
+    let path = format!("{}/{}", verb.path(), verb.word());
     let call = |dry_run: bool| {
         // Everything is asked for by name: a filter that is empty by mistake is refused.
         let mut members = verb.members();
@@ -100,31 +145,30 @@ pub(super) async fn several(context: &Context, api: &Transport, verb: Verb, bulk
         let answer = call(true).await?;
         let matched = answer.get("matched").and_then(Value::as_u64).unwrap_or(0);
         if bulk.dry_run {
-            let said = format!("{} would be {}", letters(matched), verb.done());
-            return told(context, &answer, &said, matched);
+            let said = format!("{} would be {}", verb.count(matched), verb.done());
+            return told(context, &answer, &said, matched, verb);
         }
         if matched == 0 {
-            return told(context, &answer, "", 0);
+            return told(context, &answer, "", 0, verb);
         }
-        let discard = matches!(verb, Verb::Discard);
-        confirm::ask(api, Loss::Matching { number: matched, discard }, false).await?;
+        confirm::ask(api, verb.loss(matched), false).await?;
     }
     let answer = call(false).await?;
     let done = answer.get(verb.done()).and_then(Value::as_u64).unwrap_or(0);
-    told(context, &answer, &format!("{} {}", letters(done), verb.done()), done)
+    told(context, &answer, &format!("{} {}", verb.count(done), verb.done()), done, verb)
 }
 
 /// Says what was done; nothing at all exits 2.
-fn told(context: &Context, answer: &Value, said: &str, number: u64) -> Result<()> {
+fn told(context: &Context, answer: &Value, said: &str, number: u64, verb: Verb) -> Result<()> {
     if context.global.json {
         output::json(answer)?;
     } else if number > 0 {
         output::note(said);
     }
-    if number == 0 { Err(Failure::not_found("no dead letter matches")) } else { Ok(()) }
+    if number == 0 { Err(Failure::not_found(verb.none())) } else { Ok(()) }
 }
 
-async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> Result<()> {
+async fn by_id<F: Wanted>(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk<F>) -> Result<()> {
     let ids: Vec<EventId> = several::names(&bulk.ids)?;
     if matches!(verb, Verb::Discard) && !bulk.dry_run {
         confirm::ask(api, Loss::DeadLetters { number: ids.len() as u64 }, bulk.yes).await?;
@@ -132,7 +176,7 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
     let (mut done, mut missing) = (0, 0);
     for id in &ids {
         let outcome = if bulk.dry_run {
-            api.get(&format!("/v1/dead-letters/{id}")).await
+            api.get(&format!("{}/{id}", verb.path())).await
         } else {
             let (method, path) = verb.one(id);
             let body = Value::Object(verb.members());
@@ -146,7 +190,7 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
             }
             // Anything else stops here: the next one would most likely fare no better.
             Err(failure) => {
-                let so_far = format!("{id}: {failure}\n{} {} before that", letters(done), verb.done());
+                let so_far = format!("{id}: {failure}\n{} {} before that", verb.count(done), verb.done());
                 return Err(Failure::new(failure.exit, so_far));
             }
         }
@@ -155,7 +199,7 @@ async fn by_id(context: &Context, api: &Transport, verb: Verb, bulk: &Bulk) -> R
         output::json(&json!({verb.done(): done, "not_found": missing, "dry_run": bulk.dry_run}))?;
     } else {
         let would = if bulk.dry_run { "would be " } else { "" };
-        output::note(&format!("{} {would}{}", letters(done), verb.done()));
+        output::note(&format!("{} {would}{}", verb.count(done), verb.done()));
     }
     if missing > 0 { Err(Failure::silent(Exit::NotFound)) } else { Ok(()) }
 }
