@@ -46,13 +46,16 @@ fn a_file_system_that_is_mounted_read_only_is_named_at_the_start() {
         let mount = Command::new("mount").args(["-i", "-o", how]).arg(bench.fs.path()).status();
         assert!(mount.expect("mount(8) is there").success(), "mount -o {how}");
     };
-    // A first start, without anything there; then one on a store.
-    for what in ["nothing is there", "a store is there"] {
+    // A first start, without anything there, can create nothing; then one on a store.
+    let words = "the file system is read-only: make it writable (mount -o remount,rw) and start again";
+    for (what, exit, words) in
+        [("nothing is there", 73, "Read-only file system"), ("a store is there", 1, words)]
+    {
         remount("remount,ro");
         let mut daemon = Daemon::spawn(&bench.data(), &bench.options);
-        assert_eq!(daemon.wait_for_exit().code(), Some(1), "{what}: {}", daemon.log());
-        let words = "the file system is read-only: make it writable (mount -o remount,rw) and start again";
+        assert_eq!(daemon.wait_for_exit().code(), Some(exit), "{what}: {}", daemon.log());
         assert!(daemon.log().contains(words), "{what}: {}", daemon.log());
+        assert!(daemon.log().contains(&bench.data().display().to_string()), "{what}: {}", daemon.log());
         remount("remount,rw");
         let daemon = Daemon::start(&bench.data(), &bench.options);
         assert!(daemon.stop().success(), "{what}");
