@@ -80,6 +80,7 @@ fn booted_the_package_is_installed_upgraded_under_load_removed_and_purged() {
     }
     let install = format!("apt-get install ./{}", package(VERSIONS[1]));
     apt(&install);
+    is_on(&machine);
     assert!(machine.must("postrider org list").contains("acme"), "removal lost the store");
 
     let said = apt("apt-get purge --yes postrider");
@@ -100,14 +101,20 @@ fn booted_the_package_is_installed_upgraded_under_load_removed_and_purged() {
     judge.join().unwrap();
 }
 
-/// Everything is in its place, on, and closed to others.
+/// It runs, and will after a boot.
 #[track_caller]
-fn installed(machine: &Machine) {
+fn is_on(machine: &Machine) {
     for unit in ["postrider.service", "postrider.socket", "postrider-admin.socket"] {
-        assert_eq!(machine.must(&format!("systemctl is-active {unit}")), "active\n");
-        assert_eq!(machine.must(&format!("systemctl is-enabled {unit}")), "enabled\n");
+        assert_eq!(machine.run(&format!("systemctl is-active {unit}")).out, "active\n", "{unit}");
+        assert_eq!(machine.run(&format!("systemctl is-enabled {unit}")).out, "enabled\n", "{unit}");
     }
     machine.run("systemctl is-enabled postrider-sources.socket").exits(1);
+}
+
+/// Everything is in its place, and closed to others.
+#[track_caller]
+fn installed(machine: &Machine) {
+    is_on(machine);
     assert_eq!(machine.must("stat -c '%a %U' /etc/postrider/postrider.key"), "600 root\n");
     let files = machine.must("dpkg --listfiles postrider");
     for file in [
@@ -141,11 +148,15 @@ fn upgraded_under_load(machine: &Machine, apt: &impl Fn(&str) -> String) {
     let starts = || machine.journal().matches("Started postrider.service").count();
     let (pid, started) = (machine.service("MainPID"), starts());
     load.producer.goes_on(20);
+    // What the operator switched off stays off, and what runs all the same is restarted.
+    machine.must("systemctl disable postrider.service");
     apt(&format!("apt-get install ./{}", package(VERSIONS[1])));
     replaced(machine, &pid);
     load.producer.goes_on(20);
     assert_eq!(machine.must("dpkg-query --show --showformat '${Version}' postrider"), VERSIONS[1]);
     assert_eq!(starts(), started + 1, "one restart");
+    machine.run("systemctl is-enabled postrider.service").exits(1);
+    machine.must("systemctl enable postrider.service");
     assert_eq!(run_of(machine, "postrider.socket"), socket, "the socket was closed");
     assert_eq!(machine.must("sha256sum /etc/postrider/postrider.key"), key);
     assert!(machine.must("cat /etc/postrider/postrider.toml").contains("level = \"debug\""));
