@@ -17,16 +17,20 @@ const VERSIONS: [&str; 2] =
 fn packages() -> TempDir {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let binary = std::env::var("POSTRIDER_TEST_BINARY").unwrap_or_else(|_| BINARY.to_owned());
-    for version in VERSIONS {
-        let build = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/debian/build");
-        let built = Command::new(build)
-            .args(["--fast", "--binary", &binary, "--version", version])
-            .arg(dir.path())
-            .output()
-            .unwrap();
-        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
-        assert!(dir.path().join(package(version)).exists(), "{}", String::from_utf8_lossy(&built.stdout));
-    }
+    let built = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("data/debian/build"))
+        .args(["--fast", "--binary", &binary])
+        .arg(dir.path())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let [package, newer] = VERSIONS.map(package);
+    let again = format!(
+        "set -e; dpkg-deb --raw-extract {package} newer; \
+         sed -i 's/^Version: .*/Version: {}/' newer/DEBIAN/control; dpkg-deb -Zgzip -z1 --build newer {newer}",
+        VERSIONS[1]
+    );
+    let again = Command::new("sh").args(["-c", &again]).current_dir(dir.path()).output().unwrap();
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
     dir
 }
 
