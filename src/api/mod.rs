@@ -13,6 +13,7 @@
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
+//! | `GET /v1/verify` | `upkeep` |
 //! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
@@ -40,6 +41,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod upkeep;
 mod webhooks;
 mod wire;
 
@@ -113,6 +115,8 @@ pub struct App {
     gate: Option<Arc<Gate>>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
+    /// For what goes through the whole store: one at a time.
+    upkeep: Arc<Semaphore>,
     /// For changes whose rules run.
     turns: Turns,
     /// Bytes of bodies that may be held at once.
@@ -138,6 +142,7 @@ impl App {
             reload: None,
             gate: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
+            upkeep: Arc::new(Semaphore::new(1)),
             turns: Turns::default(),
             budget: Budget::new(budget_bytes),
             unanswered: Arc::default(),
@@ -263,6 +268,7 @@ fn calls() -> Vec<Call> {
         ("/v1/dead-letters/{id}/retry", post(dead_letters::retry), None),
         ("/v1/status", get(status::show), None),
         ("/v1/reload", post(status::reload), None),
+        ("/v1/verify", get(upkeep::verify).post(upkeep::verify), None),
         ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),
         ("/readyz", get(health::ready), both),

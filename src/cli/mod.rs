@@ -25,6 +25,7 @@ mod serve;
 mod session;
 mod source;
 mod status;
+mod verify;
 mod webhook;
 mod why;
 
@@ -64,8 +65,8 @@ pub struct Global {
     /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why` and `dead-letter` with this flag work on the store of a
-    /// stopped daemon.
+    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `dead-letter` and `verify` with this flag work on the
+    /// store of a stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
@@ -113,6 +114,9 @@ enum Command {
     DeadLetter(dead_letter::DeadLetterCommand),
     /// The daemon in numbers. Exits 2 if it does not accept events.
     Status,
+    /// Open and check every record of the store, of a running daemon or with --data of a stopped one. Exits 1 if anything
+    /// is wrong. Changes nothing.
+    Verify(verify::VerifyArgs),
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
@@ -193,6 +197,7 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Why(args) => why::run(context, args).await,
         Command::DeadLetter(command) => dead_letter::run(context, command).await,
         Command::Status => status::run(context).await,
+        Command::Verify(args) => verify::run(context, args).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,
     }

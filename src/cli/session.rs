@@ -10,8 +10,9 @@ use super::transport::Transport;
 use super::{Context, output};
 use crate::api::{self, App, Settings, Socket};
 use crate::catalogue::Catalogue;
+use crate::config::Config;
 use crate::operate::key;
-use crate::queue::{OpenError, Queue};
+use crate::queue::{OpenError, Queue, StoreOptions};
 
 /// A way to the API that may have to be closed.
 pub(super) struct Session {
@@ -37,6 +38,20 @@ impl Context {
     }
 
     fn open_store(&self) -> Result<Session> {
+        let (config, options) = self.stopped_store()?;
+        let dir = options.data_dir.clone();
+        let opened = Queue::open(&options);
+        hand_back(&dir);
+        let (queue, _) = opened.map_err(not_opened)?;
+        let app = App::new(queue.clone(), None, Settings::of(&config, Catalogue::shipped()));
+        let api = Transport::InProcess(api::router(Arc::new(app), Socket::Admin));
+        Ok(Session { api, store: Some(Store { queue, dir }) })
+    }
+}
+
+impl Context {
+    /// The configuration, and the store that `--data` names, with its key. It must be there.
+    pub(super) fn stopped_store(&self) -> Result<(Config, StoreOptions)> {
         let config = self.config()?;
         let paths = self.paths()?;
         let dir = paths.data_dir.path.clone();
@@ -46,18 +61,20 @@ impl Context {
         }
         let place = key::Place::of(&paths, &self.env);
         let key = key::find(&place).map_err(|error| Failure::failed(error.to_string()))?;
-        let opened = Queue::open(&config.store_options(dir.clone(), key));
-        hand_back(&dir);
-        let (queue, _) = opened.map_err(|error| match error {
-            OpenError::Locked { .. } => {
-                Failure::failed(format!("{error}; without --data, this command asks the running daemon"))
-            }
-            OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
-            OpenError::Refused(_) => Failure::failed(error.to_string()),
-        })?;
-        let app = App::new(queue.clone(), None, Settings::of(&config, Catalogue::shipped()));
-        let api = Transport::InProcess(api::router(Arc::new(app), Socket::Admin));
-        Ok(Session { api, store: Some(Store { queue, dir }) })
+        let options = config.store_options(dir, key);
+        Ok((config, options))
+    }
+}
+
+/// Why a command cannot work on a store.
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+pub(super) fn not_opened(error: OpenError) -> Failure {
+    match error {
+        OpenError::Locked { .. } => {
+            Failure::failed(format!("{error}; without --data, this command asks the running daemon"))
+        }
+        OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
+        OpenError::Refused(_) => Failure::failed(error.to_string()),
     }
 }
 
@@ -73,7 +90,7 @@ impl Session {
 
 /// When root works on the daemon's store, what is new in it belongs to root, and the daemon could not open it again:
 /// it is given to the owner of the state directory.
-fn hand_back(dir: &Path) {
+pub(super) fn hand_back(dir: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

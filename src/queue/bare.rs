@@ -19,7 +19,7 @@ pub struct BareError(#[from] sled::Error);
 impl BareStore {
     /// Opens or creates it.
     pub fn open(dir: &Path) -> Result<BareStore, BareError> {
-        let db = super::store::open_sled(dir, CACHE_BYTES)?;
+        let db = super::opening::open_sled(dir, CACHE_BYTES)?;
         Ok(BareStore { db, next: 0 })
     }
 

@@ -1,22 +1,19 @@
 //! Sealed trees: sled with every value sealed and typed. Blocking; called from the committer and from reader threads.
 
 use std::ops::RangeBounds;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use bincode::Encode;
 
 use super::key::{self, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
+use super::opening::{cannot_open, open_on_any_disk, open_sled};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
 use super::seal::{Sealer, Unreadable};
 use super::{OpenError, StoreOptions, durable, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
-/// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
-/// store; below 512 KiB sled's recovery is broken.
-const SEGMENT_BYTES: usize = 8 << 20;
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
 pub(super) const VALUE_BYTES_MAX: usize = 64 << 10;
 /// What most records take: a delivery with a payload of 1 KiB. Larger ones grow their buffer.
@@ -25,6 +22,9 @@ const PUT_BYTES_HINT: usize = 1536;
 pub(super) const INLINE_BYTES_MAX: usize = 16 << 10;
 /// Larger payloads lie in chunks of this size.
 pub(super) const CHUNK_BYTES: usize = 48 << 10;
+
+/// The tree that every database of sled's has, whether it is used or not.
+const SLEDS_OWN_TREE: &[u8] = b"__sled__default";
 
 /// Our own trouble with the store. Any of these ends the store's service.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +70,11 @@ impl Row<'_> {
     /// Opens the value.
     pub(super) fn read<T: Record>(&self) -> Result<T, Unreadable> {
         self.tree.unseal(&self.key, &self.sealed)
+    }
+
+    /// Whether the seal is whole, whatever is inside.
+    pub(super) fn opens(&self) -> Result<(), Unreadable> {
+        self.tree.sealer.open(&self.tree.name, &self.key, &self.sealed).map(drop)
     }
 }
 
@@ -319,6 +324,19 @@ impl Store {
         self.queues.iter().filter_map(OnceLock::get)
     }
 
+    /// Every tree of ours that exists.
+    pub(super) fn all_trees(&self) -> impl Iterator<Item = &SealedTree> {
+        [&self.meta, &self.orgs, &self.dead, &self.quarantine].into_iter().chain(self.queues())
+    }
+
+    /// Names of trees that are none of ours.
+    pub(super) fn foreign_trees(&self) -> Vec<String> {
+        let ours =
+            |name: &sled::IVec| **name == *SLEDS_OWN_TREE || self.all_trees().any(|tree| tree.name == **name);
+        let names = self.db.tree_names().into_iter().filter(|name| !ours(name));
+        names.map(|name| String::from_utf8_lossy(&name).into_owned()).collect()
+    }
+
     /// Makes everything written so far durable: one write and one fsync (see `durable.rs`).
     pub(super) fn flush(&self) -> Result<(), Trouble> {
         self.db.flush()?;
@@ -370,56 +388,5 @@ impl Store {
                 })
             }
         }
-    }
-}
-
-pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
-    sled::Config::new()
-        .path(dir)
-        .segment_size(SEGMENT_BYTES)
-        .cache_capacity(cache_bytes)
-        .flush_every_ms(None)
-        .open()
-}
-
-/// sled can panic while opening a damaged store: that happens on a thread of its own and becomes an error.
-fn open_guarded(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
-    let dir = dir.to_owned();
-    let thread =
-        std::thread::Builder::new().name("store-open".to_owned()).spawn(move || open_sled(&dir, cache_bytes));
-    match thread.map(std::thread::JoinHandle::join) {
-        Ok(Ok(result)) => result,
-        Ok(Err(_panic)) => Err(sled::Error::Corruption { at: None, bt: () }),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Opens sled's directory; on a full disk, with the space that was set aside for it.
-fn open_on_any_disk(place: &Place, cache_bytes: u64) -> Result<sled::Db, OpenError> {
-    let dir = place.store_dir();
-    match open_guarded(&dir, cache_bytes) {
-        Err(sled::Error::Io(error)) if error.kind() == std::io::ErrorKind::StorageFull => {
-            if !place.drop_ballast() {
-                return Err(OpenError::DiskFull(format!(
-                    "the disk of {} is too full to open the store: free some space and start again",
-                    dir.display()
-                )));
-            }
-            tracing::warn!("the disk is full: gave up the ballast to open the store");
-            open_guarded(&dir, cache_bytes).map_err(cannot_open)
-        }
-        other => other.map_err(cannot_open),
-    }
-}
-
-fn cannot_open(error: sled::Error) -> OpenError {
-    match error {
-        sled::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull => {
-            OpenError::DiskFull(format!("the disk is too full to open the store: {error}"))
-        }
-        error => OpenError::Refused(format!(
-            "the store cannot be read ({error}): keep a copy of the directory, then restore it from a backup, or move it \
-             away to start empty"
-        )),
     }
 }

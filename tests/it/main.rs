@@ -88,6 +88,8 @@ mod sources_cli;
 mod cli_dead_letters;
 // The store of a stopped daemon.
 mod cli_offline;
+// The store as a whole: verified, backed up, restored, compacted, rekeyed.
+mod keeping;
 // TimeTime's document, point by point.
 mod timetime;
 // Timekit's document, point by point.
