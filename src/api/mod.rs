@@ -13,7 +13,7 @@
 //! | `GET …/queue` · `POST …/queue/retry-now` · `…/queue/skip` · `…/pause` · `…/resume` | `queue` |
 //! | `GET DELETE /v1/dead-letters/{id}` · `GET /v1/dead-letters` · `POST …/retry` · `…/discard` | `dead_letters` |
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
-//! | `GET /v1/verify` | `upkeep` |
+//! | `GET /v1/verify` · `GET /v1/backup` · `POST /v1/rekey` · `POST /v1/compact` | `upkeep` |
 //! | `GET /metrics` | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
@@ -269,6 +269,9 @@ fn calls() -> Vec<Call> {
         ("/v1/status", get(status::show), None),
         ("/v1/reload", post(status::reload), None),
         ("/v1/verify", get(upkeep::verify).post(upkeep::verify), None),
+        ("/v1/backup", get(upkeep::backup), None),
+        ("/v1/rekey", post(upkeep::rekey), None),
+        ("/v1/compact", post(upkeep::compact), None),
         ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),
         ("/readyz", get(health::ready), both),

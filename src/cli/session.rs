@@ -56,13 +56,20 @@ impl Context {
         let paths = self.paths()?;
         let dir = paths.data_dir.path.clone();
         // Opening would create one.
-        if !dir.join("store").is_dir() {
+        if !Queue::has_store(&dir) {
             return Err(Failure::failed(format!("{} holds no store", dir.display())));
         }
-        let place = key::Place::of(&paths, &self.env);
-        let key = key::find(&place).map_err(|error| Failure::failed(error.to_string()))?;
-        let options = config.store_options(dir, key);
+        let options = self.options(&config, dir)?;
         Ok((config, options))
+    }
+
+    /// What a store in this directory is opened with.
+    pub(super) fn options(&self, config: &Config, dir: PathBuf) -> Result<StoreOptions> {
+        let paths = self.paths()?;
+        let unusable = |error: key::KeyError| Failure::failed(error.to_string());
+        let key = key::find(&key::Place::of(&paths, &self.env)).map_err(unusable)?;
+        let previous_key = key::find_previous(&paths, &self.env).map_err(unusable)?;
+        Ok(config.store_options(dir, key, previous_key))
     }
 }
 

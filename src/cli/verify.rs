@@ -1,4 +1,6 @@
-//! `postrider verify`: every record opened and checked, on a running daemon or on the store of a stopped one.
+//! `postrider verify`: every record opened and checked, of a running daemon, of the store of a stopped one, or of a backup.
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
@@ -9,12 +11,20 @@ use crate::queue::Queue;
 
 /// What to verify.
 #[derive(Debug, Args)]
-pub(super) struct VerifyArgs {}
+pub(super) struct VerifyArgs {
+    /// Check a backup instead: it is restored into a directory for temporary files (TMPDIR), checked there, and removed.
+    #[arg(long, value_name = "FILE")]
+    backup: Option<PathBuf>,
+}
 
-pub(super) async fn run(context: &Context, _: VerifyArgs) -> Result<()> {
-    let verified = if context.global.data.is_some() {
+pub(super) async fn run(context: &Context, args: VerifyArgs) -> Result<()> {
+    let verified = if args.backup.is_some() || context.global.data.is_some() {
         let context = context.clone();
-        let verified = tokio::task::spawn_blocking(move || stopped(&context)).await;
+        let verified = tokio::task::spawn_blocking(move || match args.backup {
+            Some(file) => backup(&context, &file),
+            None => stopped(&context),
+        })
+        .await;
         // sled may panic on what is damaged.
         verified.map_err(|_| Failure::failed("the store cannot be read: it is damaged"))??
     } else {
@@ -27,6 +37,14 @@ fn stopped(context: &Context) -> Result<Value> {
     let (_, options) = context.stopped_store()?;
     let verified = Queue::verify_stopped(&options);
     super::session::hand_back(&options.data_dir);
+    let verified = verified.map_err(super::session::not_opened)?;
+    serde_json::to_value(verified).map_err(|error| Failure::failed(error.to_string()))
+}
+
+fn backup(context: &Context, file: &Path) -> Result<Value> {
+    let options = context.options(&context.config()?, PathBuf::new())?;
+    let temporary = context.env.get("TMPDIR").filter(|dir| !dir.is_empty()).map_or("/tmp", String::as_str);
+    let verified = Queue::verify_backup(file, &options, Path::new(temporary));
     let verified = verified.map_err(super::session::not_opened)?;
     serde_json::to_value(verified).map_err(|error| Failure::failed(error.to_string()))
 }

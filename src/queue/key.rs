@@ -21,6 +21,7 @@
 //!   4 | org u32 | hash [u8; 16]              source
 //! meta
 //!   "next-org"                               the next org number
+//!   "hash-key"                               what names are hashed with, see names.rs
 //!   "commits"                                the number of the last commit, see mark.rs
 //!   "deleted/" org u32                       a deleted org whose rows are not all gone yet
 //! quarantine
@@ -40,6 +41,7 @@ pub(super) const META_TREE: &[u8] = b"meta";
 pub(super) const QUARANTINE_TREE: &[u8] = b"quarantine";
 pub(super) const NEXT_ORG: &[u8] = b"next-org";
 pub(super) const COMMITS: &[u8] = b"commits";
+pub(super) const HASH_KEY: &[u8] = b"hash-key";
 
 /// What a key of a queue tree names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

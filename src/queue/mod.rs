@@ -12,7 +12,7 @@
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
-//! in `place.rs`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
+//! in `place.rs`, copies of the whole in `copy`. Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are
 //! differences, and memory does not grow with the backlog.
 //!
 //! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
@@ -38,12 +38,14 @@ mod copy;
 mod directory;
 mod durable;
 mod figures;
+mod format;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 mod heads;
 mod key;
 mod ledger;
 mod mark;
+mod names;
 mod opening;
 mod place;
 mod read;
@@ -56,6 +58,8 @@ mod settle;
 mod snapshots;
 mod sources;
 mod store;
+mod swap;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -67,7 +71,7 @@ use std::sync::Arc;
 
 pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
-pub use copy::{Fault, Kind, Verified};
+pub use copy::{BackupFailed, Compacted, Fault, KeysInUse, Kind, Part, Rekeyed, Restored, Verified};
 pub use directory::{Directory, Org};
 pub use figures::Figures;
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
@@ -85,6 +89,8 @@ pub struct StoreOptions {
     pub data_dir: PathBuf,
     /// The master key's bytes: 32.
     pub key: MasterKey,
+    /// The master key before it: what it sealed is still opened.
+    pub previous_key: Option<MasterKey>,
     /// What sled may keep in memory, in bytes.
     pub cache_bytes: u64,
     /// Free space below which enqueues are refused, in bytes; `None` means 512 MiB or 5 % of the disk, whichever is less.
@@ -93,6 +99,12 @@ pub struct StoreOptions {
     pub max_deliveries: u64,
     /// Payload bytes that may wait per org unless the org says otherwise.
     pub max_bytes: u64,
+}
+
+impl StoreOptions {
+    fn ring(&self) -> seal::Ring {
+        seal::Ring::new(&self.key, self.previous_key.as_ref())
+    }
 }
 
 /// The key that seals every record. Wiped on drop, never printed.

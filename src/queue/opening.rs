@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::OpenError;
 use super::place::Place;
+use super::{OpenError, durable};
 
 /// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
 /// store; below 512 KiB sled's recovery is broken.
@@ -59,4 +59,16 @@ pub(super) fn cannot_open(error: sled::Error) -> OpenError {
              away to start empty"
         )),
     }
+}
+
+/// A binary without its override would lose what it acknowledges: it opens nothing.
+pub(super) fn check_linked() -> Result<(), OpenError> {
+    if durable::check_override() {
+        return Ok(());
+    }
+    Err(OpenError::Refused(
+        "this binary was linked without its sync_file_range override, so nothing it stores would survive a power cut: build \
+         it again with the project's own settings"
+            .to_owned(),
+    ))
 }

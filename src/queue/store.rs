@@ -1,17 +1,20 @@
 //! Sealed trees: sled with every value sealed and typed. Blocking; called from the committer and from reader threads.
 
 use std::ops::RangeBounds;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bincode::Encode;
 
+use super::copy::compact_if_asked;
+use super::format::Keys;
 use super::key::{self, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
-use super::opening::{cannot_open, open_on_any_disk, open_sled};
+use super::opening::{cannot_open, check_linked, open_on_any_disk, open_sled};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
 use super::seal::{Sealer, Unreadable};
-use super::{OpenError, StoreOptions, durable, snapshots};
+use super::tape::Tape;
+use super::{OpenError, StoreOptions, names, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
@@ -42,6 +45,8 @@ pub(super) enum Trouble {
     LogEndsEarly { found: u64, marked: u64 },
     #[error("cannot write {COMMITTED}: {0}")]
     Mark(std::io::Error),
+    #[error("{0}")]
+    Marker(String),
     #[error("a record for {tree} would take {bytes} bytes")]
     TooLarge { tree: String, bytes: usize },
 }
@@ -57,6 +62,7 @@ pub(super) struct SealedTree {
     tree: sled::Tree,
     name: Vec<u8>,
     sealer: Arc<Sealer>,
+    tape: Arc<Tape>,
 }
 
 /// A value that has not been opened yet.
@@ -79,8 +85,8 @@ impl Row<'_> {
 }
 
 impl SealedTree {
-    fn new(tree: sled::Tree, sealer: Arc<Sealer>) -> SealedTree {
-        SealedTree { name: tree.name().to_vec(), tree, sealer }
+    fn new(tree: sled::Tree, sealer: Arc<Sealer>, tape: Arc<Tape>) -> SealedTree {
+        SealedTree { name: tree.name().to_vec(), tree, sealer, tape }
     }
 
     pub(super) fn name(&self) -> Vec<u8> {
@@ -126,7 +132,9 @@ impl SealedTree {
     #[cfg(test)]
     pub(super) fn put_in(&self, version: u8, key: &[u8], value: &impl Encode) {
         let write = |buffer: &mut Vec<u8>| record::encode(value, buffer);
-        self.tree.insert(key, self.sealer.seal_in(version, &self.name, key, 0, write).unwrap()).unwrap();
+        self.tree
+            .insert(key, self.sealer.ring().seal_in(version, &self.name, key, 0, write).unwrap())
+            .unwrap();
     }
 
     fn put_written(
@@ -143,17 +151,25 @@ impl SealedTree {
         }
         #[cfg(test)]
         super::tests::cuts::before_write()?;
+        self.put_sealed(key, sealed)
+    }
+
+    /// Writes a value that is sealed for this place.
+    pub(super) fn put_sealed(&self, key: &[u8], sealed: Vec<u8>) -> Result<(), Trouble> {
+        self.tape.note(&self.name, key, Some(&sealed));
         self.tree.insert(key, sealed)?;
         Ok(())
     }
 
     /// Writes a key that says all there is to say.
     pub(super) fn mark(&self, key: &[u8]) -> Result<(), Trouble> {
+        self.tape.note(&self.name, key, Some(&[]));
         self.tree.insert(key, &[])?;
         Ok(())
     }
 
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), Trouble> {
+        self.tape.note(&self.name, key, None);
         self.tree.remove(key)?;
         Ok(())
     }
@@ -230,6 +246,9 @@ pub(super) struct Store {
     pub(super) meta: SealedTree,
     pub(super) quarantine: SealedTree,
     mark: Mark,
+    pub(super) tape: Arc<Tape>,
+    /// What the marker says of keys.
+    pub(super) keys: Mutex<Keys>,
     /// Last, so that the lock outlives the database.
     pub(super) place: Place,
 }
@@ -243,20 +262,29 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the store in the state directory, or makes one where there is none.
     pub(super) fn open(options: &StoreOptions) -> Result<Store, OpenError> {
-        if !durable::check_override() {
-            return Err(OpenError::Refused(
-                "this binary was linked without its sync_file_range override, so nothing it stores would survive a power \
-                 cut: build it again with the project's own settings"
-                    .to_owned(),
-            ));
-        }
-        let sealer = Arc::new(Sealer::new(&options.key));
-        let place = Place::claim(&options.data_dir)?;
-        if place.inspect(&sealer.key_id())? == Found::Nothing {
-            place.create(&sealer.key_id(), |dir| {
-                open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
-            })?;
-        }
+        check_linked()?;
+        let place = compact_if_asked(Place::claim(&options.data_dir)?, options)?;
+        Store::open_in(place, options)
+    }
+
+    /// Closes sled, and answers the state directory, which stays claimed.
+    pub(super) fn close(self) -> Place {
+        self.place
+    }
+
+    /// The same in a state directory that is claimed already.
+    pub(super) fn open_in(place: Place, options: &StoreOptions) -> Result<Store, OpenError> {
+        let ring = options.ring();
+        let keys = match place.inspect(&ring)? {
+            Found::Store(keys) => keys,
+            Found::Nothing => {
+                let keys = Keys::only(ring.current());
+                place.create(&keys, |dir| {
+                    open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
+                })?;
+                keys
+            }
+        };
         place.wait_for_sled()?;
         let dir = place.store_dir();
         let io = |error| cannot_open(sled::Error::Io(error));
@@ -271,14 +299,18 @@ impl Store {
         let db = open_on_any_disk(&place, options.cache_bytes)?;
         // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
         place.sync_store_dir()?;
-        place.raise_format(&sealer.key_id())?;
-        Store::with_trees(&db, &sealer, place)
-            .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
+        let cannot_read = |error: Trouble| OpenError::Refused(format!("cannot open a tree: {error}"));
+        let hash = names::hash_key(&db, &ring, &keys).map_err(cannot_read)?;
+        let keys_now = keys.with(&ring);
+        place.mark_format(&keys_now)?;
+        let sealer = Arc::new(Sealer::with(ring, &hash));
+        Store::with_trees(&db, &sealer, keys_now, place).map_err(cannot_read)
     }
 
-    fn with_trees(db: &sled::Db, sealer: &Arc<Sealer>, place: Place) -> Result<Store, Trouble> {
+    fn with_trees(db: &sled::Db, sealer: &Arc<Sealer>, keys: Keys, place: Place) -> Result<Store, Trouble> {
+        let tape = Arc::new(Tape::default());
         let tree = |name: &[u8]| -> Result<SealedTree, Trouble> {
-            Ok(SealedTree::new(db.open_tree(name)?, sealer.clone()))
+            Ok(SealedTree::new(db.open_tree(name)?, sealer.clone(), tape.clone()))
         };
         let store = Store {
             queues: (0..QUEUE_TREES).map(|_| OnceLock::new()).collect(),
@@ -289,6 +321,8 @@ impl Store {
             sealer: sealer.clone(),
             db: db.clone(),
             mark: Mark::open(&place.store_dir()).map_err(Trouble::Mark)?,
+            tape,
+            keys: Mutex::new(keys),
             place,
         };
         let existing = db.tree_names();
@@ -316,7 +350,7 @@ impl Store {
             return Ok(tree);
         }
         let tree = self.db.open_tree(key::queue_tree(org))?;
-        Ok(slot.get_or_init(|| SealedTree::new(tree, self.sealer.clone())))
+        Ok(slot.get_or_init(|| SealedTree::new(tree, self.sealer.clone(), self.tape.clone())))
     }
 
     /// All queue trees that exist.
@@ -362,6 +396,7 @@ impl Store {
     pub(super) fn commit(&self, number: u64) -> Result<(), Trouble> {
         self.meta.put(key::COMMITS, &number)?;
         self.flush()?;
+        self.tape.committed(number);
         self.mark.write(number).map_err(Trouble::Mark)
     }
 

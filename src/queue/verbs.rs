@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::append;
 use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
 use super::read::{self, Loaded, Window};
-use super::seal::Sealer;
 use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
@@ -147,9 +146,9 @@ impl Queue {
         self.read(move |shared| look(&shared.store)).await
     }
 
-    /// What names and contents are hashed with.
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.shared.store.sealer
+    /// The store, for threads that may block.
+    pub(super) fn store(&self) -> &Store {
+        &self.shared.store
     }
 
     /// Orgs, clients and webhooks in force.

@@ -1,13 +1,19 @@
 //! The store as a whole: verified, backed up, restored, compacted, rekeyed, while it works and when it does not.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{Ran, run};
 use crate::support::daemon::retry;
 use crate::support::{Answer, Daemon, Receiver, Site, wait_until};
 
+mod backup;
+mod compact;
+mod interrupted;
+mod rekey;
 mod verify;
 
 /// Puts something of every kind into the store: two orgs, a client, a source, webhooks with secrets, deliveries small and
@@ -37,6 +43,28 @@ fn fill(daemon: &Daemon<'_>, receiver: &Receiver) {
     wait_until("some are dead, and one has been tried", || {
         daemon.dead_letters("dead").len() == 6 && daemon.queue("tried")[0]["not_before"].is_string()
     });
+}
+
+/// What can be seen of a store: settings, queues with payloads, dead letters.
+fn seen(daemon: &Daemon<'_>) -> Value {
+    let mut seen = BTreeMap::new();
+    for org in ["acme", "dead", "tried"] {
+        let list = |what: &str| daemon.list(&format!("/v1/orgs/{org}/{what}"));
+        let queue = daemon.get(&format!("/v1/orgs/{org}/queue?payload=true&limit=1000"));
+        let dead: Vec<_> = daemon
+            .dead_letters(org)
+            .iter()
+            .map(|dead| {
+                daemon.get(&format!("/v1/dead-letters/{}?payload=true", dead["id"].as_str().unwrap()))
+            })
+            .collect();
+        let own = daemon.get(&format!("/v1/orgs/{org}"));
+        seen.insert(
+            org,
+            json!([own, list("webhooks"), list("clients"), list("sources"), queue["items"], dead]),
+        );
+    }
+    json!(seen)
 }
 
 /// Runs a command on the store of a stopped daemon.
@@ -71,4 +99,26 @@ fn tamper(data: &Path, tree: &str, prefix: &[u8], change: impl FnOnce(Vec<u8>) -
 /// The tree of an org's queue, and the beginning of the keys of this kind there.
 fn in_queue(kind: u8, org: u32) -> (String, Vec<u8>) {
     (format!("queue/{org:04}"), [&[kind][..], &org.to_be_bytes()].concat())
+}
+
+/// Another key, in a file of its own.
+fn key_file(site: &Site, name: &str, byte: u8) -> PathBuf {
+    let path = site.dir().join(name);
+    std::fs::write(&path, format!("{byte:02x}").repeat(32)).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    path
+}
+
+/// This command with a key, and perhaps the one before it.
+fn with_keys(mut command: Command, key: &Path, previous: Option<&Path>) -> Command {
+    command.env("POSTRIDER_KEY_FILE", key);
+    if let Some(previous) = previous {
+        command.env("POSTRIDER_PREVIOUS_KEY_FILE", previous);
+    }
+    command
+}
+
+/// What is text for a command line.
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
 }
