@@ -18,6 +18,8 @@ mod dead_letter;
 mod demo;
 mod destination;
 mod enqueue;
+mod export;
+mod import;
 mod ndjson;
 mod org;
 mod output;
@@ -70,7 +72,7 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
     /// The state directory [env: POSTRIDER_DATA]. With this flag, `queue`, `why`, `dead-letter`, `verify`,
-    /// `backup`, `compact` and `rekey` work on the store of a stopped daemon.
+    /// `backup`, `compact`, `rekey` and `export` work on the store of a stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
@@ -134,6 +136,10 @@ enum Command {
     Compact,
     /// Seal every record with the current key, while the daemon works.
     Rekey,
+    /// Write settings, what waits and what is dead as lines of JSON, without secrets.
+    Export(export::ExportArgs),
+    /// Take what `export` wrote into a running daemon; the same again makes nothing twice.
+    Import(import::ImportArgs),
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
@@ -219,6 +225,8 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Restore(args) => restore::run(context, args).await,
         Command::Compact => compact::run(context).await,
         Command::Rekey => rekey::run(context).await,
+        Command::Export(args) => export::run(context, args).await,
+        Command::Import(args) => import::run(context, args).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,
     }

@@ -12,6 +12,7 @@ use crate::support::{Answer, Daemon, Receiver, Site, wait_until};
 
 mod backup;
 mod compact;
+mod export;
 mod interrupted;
 mod rekey;
 mod verify;
