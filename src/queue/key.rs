@@ -81,6 +81,12 @@ pub(super) fn queue_tree(org: OrgNumber) -> String {
     format!("queue/{:04}", org.0 % QUEUE_TREES)
 }
 
+/// The number that stands for all orgs of a queue tree with this name.
+pub(super) fn number_of_queue_tree(name: &[u8]) -> Option<OrgNumber> {
+    let number = std::str::from_utf8(name).ok()?.strip_prefix("queue/")?.parse().ok()?;
+    Some(OrgNumber(number)).filter(|number| queue_tree(*number).as_bytes() == name)
+}
+
 /// The prefix of notes on deleted orgs.
 pub(super) const DELETED: &[u8] = b"deleted/";
 
@@ -198,5 +204,7 @@ mod tests {
     fn orgs_share_trees_only_beyond_1024() {
         assert_eq!(queue_tree(OrgNumber(1)), "queue/0001");
         assert_eq!(queue_tree(OrgNumber(1025)), "queue/0001");
+        assert_eq!(number_of_queue_tree(b"queue/0001"), Some(OrgNumber(1)));
+        assert_eq!(number_of_queue_tree(b"queue/1025"), None);
     }
 }

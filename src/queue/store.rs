@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use bincode::Encode;
 
-use super::copy::compact_if_asked;
 use super::format::Keys;
 use super::key::{self, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
@@ -14,7 +13,7 @@ use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
 use super::seal::{Sealer, Unreadable};
 use super::tape::Tape;
-use super::{OpenError, StoreOptions, names, snapshots};
+use super::{OpenError, StoreOptions, copy, names, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
@@ -263,7 +262,9 @@ impl Store {
     /// Opens the store in the state directory, or makes one where there is none.
     pub(super) fn open(options: &StoreOptions) -> Result<Store, OpenError> {
         check_linked()?;
-        let place = compact_if_asked(Place::claim(&options.data_dir)?, options)?;
+        let place = Place::claim(&options.data_dir)?;
+        copy::sweep(&place);
+        let place = copy::compact_if_asked(place, options)?;
         Store::open_in(place, options)
     }
 
@@ -361,6 +362,17 @@ impl Store {
     /// Every tree of ours that exists.
     pub(super) fn all_trees(&self) -> impl Iterator<Item = &SealedTree> {
         [&self.meta, &self.orgs, &self.dead, &self.quarantine].into_iter().chain(self.queues())
+    }
+
+    /// The tree of ours with this name, if it exists.
+    pub(super) fn tree_named(&self, name: &[u8]) -> Option<&SealedTree> {
+        match name {
+            key::META_TREE => Some(&self.meta),
+            key::ORGS_TREE => Some(&self.orgs),
+            key::DEAD_TREE => Some(&self.dead),
+            key::QUARANTINE_TREE => Some(&self.quarantine),
+            name => self.queue(key::number_of_queue_tree(name)?),
+        }
     }
 
     /// Names of trees that are none of ours.

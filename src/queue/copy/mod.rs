@@ -29,7 +29,15 @@ pub use rekey::{KeysInUse, Rekeyed};
 pub use restore::Restored;
 pub use verify::Verified;
 
+use super::place::Place;
 use super::{Queue, swap};
+
+/// Removes what a verification that was cut off left in the state directory. What cannot be removed only takes space.
+pub(super) fn sweep(place: &Place) {
+    if let Err(error) = verify::remove_dir(&place.dir().join(verify::COPY)) {
+        tracing::warn!(%error, "cannot remove the remains of a verification");
+    }
+}
 
 impl Queue {
     /// Whether this state directory has a store.

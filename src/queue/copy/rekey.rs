@@ -108,7 +108,7 @@ fn find(store: &Store, tree: &[u8], after: &[u8]) -> Result<Found, Trouble> {
     const LOOK: u64 = 20_000;
     let mut found = Found { examined: 0, portion: Vec::new(), last: None };
     let current = store.sealer.ring().current();
-    let Some(tree) = store.all_trees().find(|known| known.name() == tree) else { return Ok(found) };
+    let Some(tree) = store.tree_named(tree) else { return Ok(found) };
     let mut bytes = 0;
     let beyond = (std::ops::Bound::Excluded(after.to_vec()), std::ops::Bound::Unbounded);
     for row in tree.rows::<Vec<u8>>(beyond) {
@@ -131,7 +131,7 @@ fn reseal(writer: &mut Writer, portion: Portion) -> Result<(u64, u64), Trouble> 
     let store = writer.store.clone();
     let (mut rewritten, mut unreadable) = (0, 0);
     for (name, key) in portion {
-        let Some(tree) = store.all_trees().find(|tree| tree.name() == name) else { continue };
+        let Some(tree) = store.tree_named(&name) else { continue };
         // Gone, or written anew meanwhile, there is nothing to do.
         let Some(row) = tree.row(&key)? else { continue };
         match store.sealer.ring().reseal(&name, &key, &row.sealed) {

@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::judge::{Fault, Judge, Judged, KINDS, Kind, fault_at, kind_of};
 use crate::queue::place::Place;
 use crate::queue::store::{SealedTree, Store, Trouble};
-use crate::queue::{OpenError, Queue, Refused, StoreOptions};
+use crate::queue::{OpenError, Queue, Refused, StoreHealth, StoreOptions};
 
 /// Faults that are told one by one; the rest are counted.
 const FAULTS_MAX: usize = 1000;
@@ -25,6 +25,8 @@ const FAULTS_MAX: usize = 1000;
 const SUSPECTS_PER_STEP: usize = 32;
 /// Suspects remembered: a store with more is beyond telling apart, and all of them are judged all the same.
 const SUSPECTS_MAX: usize = 100_000;
+/// Records between two looks at whether to go on.
+const ROWS_PER_LOOK: u64 = 1024;
 /// Where a stopped store is copied to.
 pub(super) const COPY: &str = ".verify";
 
@@ -73,7 +75,11 @@ struct Suspect {
 impl Queue {
     /// Checks every record beside the work that goes on.
     pub async fn verify(&self) -> Result<Verified, Refused> {
-        let (mut verified, mut suspects) = self.read_store(|store| Ok(walk(store, true))).await?;
+        let health = self.health();
+        let is_open = move || !matches!(*health.borrow(), StoreHealth::Failed(_));
+        let walked = self.read_store(move |store| Ok(walk(store, true, &is_open))).await?;
+        let closing = || Refused::Unavailable("the store is closing".to_owned());
+        let (mut verified, mut suspects) = walked.ok_or_else(closing)?;
         while !suspects.is_empty() {
             let portion = suspects.split_off(suspects.len().saturating_sub(SUSPECTS_PER_STEP));
             let faults = self.commit(0, move |writer| Ok(Ok(judge_again(&writer.store, portion)?))).await?;
@@ -102,7 +108,9 @@ impl Queue {
 /// Opens the store in this directory, which nobody else needs, and checks it.
 pub(super) fn verify_copy(options: &StoreOptions, dir: &Path) -> Result<Verified, OpenError> {
     let store = Store::open(&StoreOptions { data_dir: dir.to_owned(), ..options.clone() })?;
-    let (mut verified, suspects) = walk(&store, false);
+    let Some((mut verified, suspects)) = walk(&store, false, &|| true) else {
+        return Err(OpenError::Refused("the store was not read to its end".to_owned()));
+    };
     for suspect in suspects {
         verified.fault(fault_at(&suspect.tree, &suspect.key, suspect.why));
     }
@@ -112,14 +120,17 @@ pub(super) fn verify_copy(options: &StoreOptions, dir: &Path) -> Result<Verified
     Ok(verified)
 }
 
-/// Looks at everything once.
-fn walk(store: &Store, live: bool) -> (Verified, Vec<Suspect>) {
+/// Looks at everything once, as long as it may: a daemon that stops waits for no reader.
+fn walk(store: &Store, live: bool, may_go_on: &dyn Fn() -> bool) -> Option<(Verified, Vec<Suspect>)> {
     let (mut verified, mut suspects) = (Verified::new(), Vec::new());
     let judge = Judge::new(store, live);
     for tree in store.all_trees() {
-        if let Err(trouble) = walk_tree(tree, &judge, &mut verified, &mut suspects) {
+        if let Err(trouble) = walk_tree(tree, &judge, &mut verified, &mut suspects, may_go_on) {
             verified.fault(fault_at(&tree.name(), &[], trouble.to_string()));
         }
+    }
+    if !may_go_on() {
+        return None;
     }
     for name in store.foreign_trees() {
         let why = format!("there is a tree \"{}\", which is not postrider's", name.escape_debug());
@@ -129,7 +140,7 @@ fn walk(store: &Store, live: bool) -> (Verified, Vec<Suspect>) {
         0 => {}
         files => verified.fault_of_store(format!("there are {files} files in blobs, which must be empty")),
     }
-    (verified, suspects)
+    Some((verified, suspects))
 }
 
 fn walk_tree(
@@ -137,9 +148,13 @@ fn walk_tree(
     judge: &Judge<'_>,
     verified: &mut Verified,
     suspects: &mut Vec<Suspect>,
+    may_go_on: &dyn Fn() -> bool,
 ) -> Result<(), Trouble> {
     for row in tree.rows::<[u8; 0]>(..) {
         let row = row?;
+        if verified.records.is_multiple_of(ROWS_PER_LOOK) && !may_go_on() {
+            return Ok(());
+        }
         verified.records += 1;
         verified.bytes += row.sealed.len() as u64;
         if let Some(kind) = kind_of(&tree.name(), &row.key) {
@@ -162,7 +177,7 @@ fn judge_again(store: &Store, suspects: Vec<Suspect>) -> Result<Vec<Fault>, Trou
     let judge = Judge::new(store, true);
     let mut faults = Vec::new();
     for Suspect { tree: name, key, .. } in suspects {
-        let Some(tree) = store.all_trees().find(|tree| tree.name() == name) else { continue };
+        let Some(tree) = store.tree_named(&name) else { continue };
         let Some(row) = tree.row(&key)? else { continue };
         if let Judged::Faulty(why) = judge.judge(tree, &row)? {
             faults.push(fault_at(&name, &key, why));
