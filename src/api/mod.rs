@@ -16,6 +16,7 @@
 //! | `GET /v1/status` · `POST /v1/reload` | `status` |
 //! | `GET /v1/tail` | `tail` |
 //! | `GET /v1/shape` | `shape` |
+//! | `GET /v1/verify` · `GET /v1/backup` · `POST /v1/rekey` · `POST /v1/compact` | `upkeep` |
 //! | `GET /metrics` (over TCP too) | `metrics` |
 //! | `GET /healthz` · `GET /readyz` (both sockets) | `health` |
 //!
@@ -48,6 +49,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod trials;
+mod upkeep;
 mod webhooks;
 mod wire;
 
@@ -121,6 +123,8 @@ pub struct App {
     gate: Option<Arc<Gate>>,
     /// Tests of webhooks that may be under way at once.
     trials: Semaphore,
+    /// For what goes through the whole store: one at a time.
+    upkeep: Arc<Semaphore>,
     /// For changes whose rules run.
     turns: Turns,
     /// Bytes of bodies that may be held at once.
@@ -146,6 +150,7 @@ impl App {
             reload: None,
             gate: None,
             trials: Semaphore::new(trials::TRIALS_MAX),
+            upkeep: Arc::new(Semaphore::new(1)),
             turns: Turns::default(),
             budget: Budget::new(budget_bytes),
             unanswered: Arc::default(),
@@ -293,6 +298,10 @@ fn calls() -> Vec<Call> {
         ("/v1/tail", get(tail::show), None),
         ("/v1/shape", get(shape::show), None),
         ("/v1/reload", post(status::reload), None),
+        ("/v1/verify", get(upkeep::verify).post(upkeep::verify), None),
+        ("/v1/backup", get(upkeep::backup), None),
+        ("/v1/rekey", post(upkeep::rekey), None),
+        ("/v1/compact", post(upkeep::compact), None),
         ("/metrics", get(metrics::show), None),
         ("/healthz", get(health::alive), both),
         ("/readyz", get(health::ready), both),

@@ -12,7 +12,7 @@ use super::{App, Json};
 use crate::clock;
 use crate::measure::process;
 use crate::model::{HumanDuration, UnixMs};
-use crate::queue::{HistoryUsage, Kept, QueueLimits, StoreHealth, StoreUsage};
+use crate::queue::{HistoryUsage, Kept, KeysInUse, QueueLimits, StoreHealth, StoreUsage};
 use crate::scheduler::Snapshot;
 use crate::serving::problem::{Kind, Problem};
 
@@ -113,6 +113,8 @@ struct Disk {
 struct Store {
     health: &'static str,
     detail: Option<String>,
+    /// The ids of the keys that records are sealed with.
+    keys: KeysInUse,
 }
 
 #[derive(Serialize)]
@@ -171,7 +173,7 @@ pub(super) async fn show(State(app): State<Arc<App>>) -> Response {
         resident_bytes: process::resident_bytes(),
         limits: limits(max_total, deliveries, live_bytes),
         disk: Disk { live_bytes, allocated_bytes, free_bytes, reserve_bytes, blob_files },
-        store: store(&health),
+        store: store(&health, app.queue.keys()),
         sources: sources(&app),
         draining: app.draining.is_cancelled(),
         last_error: last_error(&app, health),
@@ -206,14 +208,13 @@ fn sources(app: &App) -> Sources {
     Sources { listening: listening.map(|(address, _)| address), tls: listening.is_some_and(|(_, tls)| tls) }
 }
 
-fn store(health: &StoreHealth) -> Store {
-    match health {
-        StoreHealth::Accepting => Store { health: "accepting", detail: None },
-        StoreHealth::DiskFull => {
-            Store { health: "disk-full", detail: Some("free disk space is below the reserve".into()) }
-        }
-        StoreHealth::Failed(reason) => Store { health: "failed", detail: Some(reason.clone()) },
-    }
+fn store(health: &StoreHealth, keys: KeysInUse) -> Store {
+    let (health, detail) = match health {
+        StoreHealth::Accepting => ("accepting", None),
+        StoreHealth::DiskFull => ("disk-full", Some("free disk space is below the reserve".into())),
+        StoreHealth::Failed(reason) => ("failed", Some(reason.clone())),
+    };
+    Store { health, detail, keys }
 }
 
 /// A failed store outweighs whatever was noted before.

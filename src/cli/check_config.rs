@@ -36,12 +36,14 @@ fn problem(problem: &Problem) -> Value {
 }
 
 /// Paths are no keys of the file, but part of what is in force.
-fn found(paths: &Paths) -> [(&'static str, &crate::config::paths::Found); 3] {
-    [
+fn found(paths: &Paths) -> Vec<(&'static str, &crate::config::paths::Found)> {
+    let mut found = vec![
         ("runtime directory", &paths.runtime_dir),
         ("state directory", &paths.data_dir),
         ("key file", &paths.key_file),
-    ]
+    ];
+    found.extend(paths.previous_key_file.as_ref().map(|previous| ("previous key file", previous)));
+    found
 }
 
 fn as_table(config: &Config, paths: &Paths) -> Result<()> {
@@ -52,6 +54,7 @@ fn as_table(config: &Config, paths: &Paths) -> Result<()> {
         .collect();
     rows.extend(
         found(paths)
+            .into_iter()
             .map(|(name, found)| [name.to_owned(), found.path.display().to_string(), found.from.to_owned()]),
     );
     output::table(["KEY", "VALUE", "FROM"], rows)

@@ -10,18 +10,22 @@ pub mod transport;
 
 mod attempts;
 mod bulk;
+mod backup;
 mod catalogue;
 mod change;
 mod check_config;
 mod client;
+mod compact;
 mod completions;
 mod confirm;
 mod dead_letter;
 mod demo;
 mod destination;
 mod enqueue;
+mod export;
 mod filter;
 mod history;
+mod import;
 mod man;
 mod ndjson;
 mod org;
@@ -29,7 +33,9 @@ mod output;
 mod paging;
 mod printer;
 mod queue;
+mod rekey;
 mod reload;
+mod restore;
 mod serve;
 mod session;
 mod several;
@@ -38,6 +44,7 @@ mod source;
 mod status;
 mod tail;
 mod top;
+mod verify;
 mod webhook;
 mod why;
 
@@ -77,8 +84,8 @@ pub struct Global {
     /// The directory of the sockets postrider.sock and admin.sock [env: POSTRIDER_RUNTIME_DIR].
     #[arg(long, global = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-    /// The state directory [env: POSTRIDER_DATA]. `queue`, `why`, `shape`, `dead-letter` and `history` with this flag work
-    /// on the store of a stopped daemon.
+    /// The state directory [env: POSTRIDER_DATA]. With this flag `queue`, `why`, `shape`, `dead-letter`, `history`, `verify`,
+    /// `backup`, `compact`, `rekey` and `export` work on the store of a stopped daemon.
     #[arg(long, global = true, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// The configuration file [env: POSTRIDER_CONFIG] [default: /etc/postrider/postrider.toml if it is there].
@@ -88,6 +95,10 @@ pub struct Global {
     /// postrider.key in the state directory].
     #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
     pub key_file: Option<PathBuf>,
+    /// The file with the key before it, until `postrider rekey` has ended [env: POSTRIDER_PREVIOUS_KEY_FILE] [default: the
+    /// credential postrider-previous.key].
+    #[arg(long, global = true, value_name = "FILE", hide_short_help = true)]
+    pub previous_key_file: Option<PathBuf>,
     /// Override a key of the configuration, for example --set egress.allow_http=127.0.0.1/32; may be repeated.
     #[arg(long, global = true, value_name = "SECTION.KEY=VALUE", hide_short_help = true)]
     pub set: Vec<String>,
@@ -138,6 +149,22 @@ enum Command {
     /// Have the daemon read its configuration again, and wait for the verdict. Exits 78 if the file is bad: the old
     /// configuration then stays in force.
     Reload,
+    /// Open and check every record of the store, of a running daemon or with --data of a stopped one. Exits 1 if anything
+    /// is wrong. Changes nothing.
+    Verify(verify::VerifyArgs),
+    /// Copy the store to a new file, as one moment leaves it, while the daemon works; or with --data that of a stopped one.
+    Backup(backup::BackupArgs),
+    /// Make a backup the store of a state directory that has none: restore FILE --data DIR.
+    Restore(restore::RestoreArgs),
+    /// Rewrite the store so that it takes no more space than it needs: with --data that of a stopped daemon at once, else
+    /// when the daemon starts next.
+    Compact,
+    /// Seal every record with the current key, while the daemon works.
+    Rekey,
+    /// Write settings, what waits and what is dead as lines of JSON, without secrets.
+    Export(export::ExportArgs),
+    /// Take what `export` wrote into a running daemon; the same again makes nothing twice.
+    Import(import::ImportArgs),
     /// Receive requests and print them: a webhook's other end, that can fail, delay and hang on demand.
     Sink(sink::SinkArgs),
     /// See it work: a daemon in a temporary directory, order, a retry and a dead letter in a few seconds.
@@ -234,6 +261,13 @@ async fn run_client(context: &Context, command: Command) -> Result<()> {
         Command::Top(args) => top::run(context, args).await,
         Command::Tail(args) => tail::run(context, args).await,
         Command::Reload => reload::run(context).await,
+        Command::Verify(args) => verify::run(context, args).await,
+        Command::Backup(args) => backup::run(context, args).await,
+        Command::Restore(args) => restore::run(context, args).await,
+        Command::Compact => compact::run(context).await,
+        Command::Rekey => rekey::run(context).await,
+        Command::Export(args) => export::run(context, args).await,
+        Command::Import(args) => import::run(context, args).await,
         Command::Sink(args) => sink::run(context, args).await,
         Command::Demo => demo::run(context).await,
     }
@@ -250,6 +284,7 @@ impl Context {
             runtime_dir: self.global.runtime_dir.clone(),
             data: self.global.data.clone(),
             key_file: self.global.key_file.clone(),
+            previous_key_file: self.global.previous_key_file.clone(),
         }
     }
 

@@ -10,8 +10,9 @@ use super::transport::Transport;
 use super::{Context, output};
 use crate::api::{self, App, Settings, Socket};
 use crate::catalogue::Catalogue;
+use crate::config::Config;
 use crate::operate::key;
-use crate::queue::{OpenError, Queue, Retention};
+use crate::queue::{OpenError, Queue, Retention, StoreOptions};
 
 /// A way to the API that may have to be closed.
 pub(super) struct Session {
@@ -37,30 +38,53 @@ impl Context {
     }
 
     fn open_store(&self) -> Result<Session> {
+        let (config, options) = self.stopped_store()?;
+        let dir = options.data_dir.clone();
+        let opened = Queue::open(&options);
+        hand_back(&dir);
+        let (queue, _) = opened.map_err(not_opened)?;
+        let app = App::new(queue.clone(), None, Settings::of(&config, Catalogue::shipped()));
+        let api = Transport::InProcess(api::router(Arc::new(app), Socket::Admin));
+        Ok(Session { api, store: Some(Store { queue, dir }) })
+    }
+}
+
+impl Context {
+    /// The configuration, and the store that `--data` names, with its key. It must be there.
+    pub(super) fn stopped_store(&self) -> Result<(Config, StoreOptions)> {
         let config = self.config()?;
         let paths = self.paths()?;
         let dir = paths.data_dir.path.clone();
         // Opening would create one.
-        if !dir.join("store").is_dir() {
+        if !Queue::has_store(&dir) {
             return Err(Failure::failed(format!("{} holds no store", dir.display())));
         }
-        let place = key::Place::of(&paths, &self.env);
-        let key = key::find(&place).map_err(|error| Failure::failed(error.to_string()))?;
-        let mut options = config.store_options(dir.clone(), key);
+        let options = self.options(&config, dir)?;
+        Ok((config, options))
+    }
+
+    /// What a store in this directory is opened with.
+    pub(super) fn options(&self, config: &Config, dir: PathBuf) -> Result<StoreOptions> {
+        let paths = self.paths()?;
+        let unusable = |error: key::KeyError| Failure::failed(error.to_string());
+        let key = key::find(&key::Place::of(&paths, &self.env)).map_err(unusable)?;
+        let previous_key = key::find_previous(&paths, &self.env).map_err(unusable)?;
+        let mut options = config.store_options(dir, key, previous_key);
         // Looking at what is kept must not remove any of it.
         options.retention = Retention::default();
-        let opened = Queue::open(&options);
-        hand_back(&dir);
-        let (queue, _) = opened.map_err(|error| match error {
-            OpenError::Locked { .. } => {
-                Failure::failed(format!("{error}; without --data, this command asks the running daemon"))
-            }
-            OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
-            OpenError::Refused(_) => Failure::failed(error.to_string()),
-        })?;
-        let app = App::new(queue.clone(), None, Settings::of(&config, Catalogue::shipped()));
-        let api = Transport::InProcess(api::router(Arc::new(app), Socket::Admin));
-        Ok(Session { api, store: Some(Store { queue, dir }) })
+        Ok(options)
+    }
+}
+
+/// Why a command cannot work on a store.
+#[expect(clippy::needless_pass_by_value, reason = "what map_err hands over")]
+pub(super) fn not_opened(error: OpenError) -> Failure {
+    match error {
+        OpenError::Locked { .. } => {
+            Failure::failed(format!("{error}; without --data, this command asks the running daemon"))
+        }
+        OpenError::DiskFull(_) => Failure::new(Exit::TryAgain, error.to_string()),
+        OpenError::Refused(_) => Failure::failed(error.to_string()),
     }
 }
 
@@ -76,7 +100,7 @@ impl Session {
 
 /// When root works on the daemon's store, what is new in it belongs to root, and the daemon could not open it again:
 /// it is given to the owner of the state directory.
-fn hand_back(dir: &Path) {
+pub(super) fn hand_back(dir: &Path) {
     if !rustix::process::geteuid().is_root() {
         return;
     }

@@ -70,6 +70,21 @@ impl Transport {
         Ok(self.fetch(method, path, body).await?.1)
     }
 
+    /// A call without a body whose answer is read as it comes. A problem is a failure.
+    pub async fn stream(&self, method: Method, path: &str) -> Result<Body> {
+        let request = Request::builder().method(method).uri(path).header(http::header::HOST, "postrider");
+        let request = request
+            .body(Body::empty())
+            .map_err(|error| Failure::failed(format!("the request cannot be made: {error}")))?;
+        let response = self.send(request).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let bytes = response.into_body().collect().await.map_err(|error| cut_off(&error))?.to_bytes();
+        Err(refused(status, &bytes))
+    }
+
     async fn fetch(&self, method: Method, path: &str, body: Bytes) -> Result<(StatusCode, Bytes)> {
         let mut request = Request::builder().method(method).uri(path).header(http::header::HOST, "postrider");
         if !body.is_empty() {

@@ -323,10 +323,16 @@ impl Inputs {
 impl Config {
     /// What the store needs to know.
     #[must_use]
-    pub fn store_options(&self, data_dir: PathBuf, key: MasterKey) -> StoreOptions {
+    pub fn store_options(
+        &self,
+        data_dir: PathBuf,
+        key: MasterKey,
+        previous_key: Option<MasterKey>,
+    ) -> StoreOptions {
         StoreOptions {
             data_dir,
             key,
+            previous_key,
             cache_bytes: self.store.cache_bytes,
             reserve_bytes: self.store.reserve_bytes,
             max_deliveries: self.queue.max_deliveries,

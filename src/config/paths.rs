@@ -10,6 +10,8 @@ use super::Env;
 pub const SYSTEM_RUNTIME_DIR: &str = "/run/postrider";
 /// The key's file name in a credentials or state directory.
 pub const KEY_FILE_NAME: &str = "postrider.key";
+/// The file name of the key before it, in a credentials directory.
+pub const PREVIOUS_KEY_FILE_NAME: &str = "postrider-previous.key";
 
 /// What the command line says about paths; the environment's `POSTRIDER_*` come second.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +22,8 @@ pub struct PathFlags {
     pub data: Option<PathBuf>,
     /// `--key-file`.
     pub key_file: Option<PathBuf>,
+    /// `--previous-key-file`.
+    pub previous_key_file: Option<PathBuf>,
 }
 
 /// A path and what named it, for `check-config`.
@@ -45,6 +49,8 @@ pub struct Paths {
     pub key_file: Found,
     /// The key file is the daemon's own: it is generated if it is not there. A key that was named must be there.
     pub key_generated: bool,
+    /// The key before it, while records may still be sealed with that one.
+    pub previous_key_file: Option<Found>,
 }
 
 /// There is no state directory to fall back to.
@@ -72,7 +78,15 @@ pub fn look_up(
     let key_generated = named_key.is_none();
     let key_file = named_key
         .unwrap_or_else(|| Found { path: data_dir.path.join(KEY_FILE_NAME), from: "the state directory" });
-    Ok(Paths { runtime_dir, runtime_dir_explicit, data_dir, key_file, key_generated })
+    let previous_key_file = flags
+        .previous_key_file
+        .clone()
+        .map(|path| Found { path, from: "--previous-key-file" })
+        .or_else(|| named(env, "POSTRIDER_PREVIOUS_KEY_FILE"))
+        .or_else(|| {
+            below(env, "CREDENTIALS_DIRECTORY", PREVIOUS_KEY_FILE_NAME).filter(|found| exists(&found.path))
+        });
+    Ok(Paths { runtime_dir, runtime_dir_explicit, data_dir, key_file, key_generated, previous_key_file })
 }
 
 /// Where the sockets are: all that a command needs that talks to a running daemon. The state directory is asked for only
@@ -187,6 +201,7 @@ mod tests {
             runtime_dir: Some("fr".into()),
             data: Some("fd".into()),
             key_file: Some("fk".into()),
+            previous_key_file: None,
         };
         check(&flags, &own, &[], ["fr", "fd", "fk"]);
     }
@@ -200,6 +215,21 @@ mod tests {
         assert!(!lookup(&PathFlags::default(), &[home, ("CREDENTIALS_DIRECTORY", "/c")]).key_generated);
         let named = PathFlags { key_file: Some("/k".into()), ..PathFlags::default() };
         assert!(!lookup(&named, &[home]).key_generated);
+    }
+
+    #[test]
+    fn a_previous_key_is_there_only_when_it_is_named_or_passed() {
+        let lookup = |flag: Option<&str>, pairs: &[(&str, &str)], there: bool| {
+            let flags = PathFlags { previous_key_file: flag.map(Into::into), ..PathFlags::default() };
+            let paths = look_up(&flags, &env(&[&[("HOME", "/h")], pairs].concat()), |_| there).unwrap();
+            paths.previous_key_file.map(|found| found.path.display().to_string())
+        };
+        let passed = ("CREDENTIALS_DIRECTORY", "/c");
+        assert_eq!(lookup(None, &[passed], true).unwrap(), "/c/postrider-previous.key");
+        assert_eq!(lookup(None, &[passed], false), None);
+        let named = ("POSTRIDER_PREVIOUS_KEY_FILE", "/p");
+        assert_eq!(lookup(None, &[passed, named], true).unwrap(), "/p");
+        assert_eq!(lookup(Some("/f"), &[passed, named], true).unwrap(), "/f");
     }
 
     #[test]

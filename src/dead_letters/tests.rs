@@ -14,6 +14,7 @@ async fn queue_with(letters: usize) -> (Queue, TempDir) {
     let options = StoreOptions {
         data_dir: dir.path().to_owned(),
         key: MasterKey([7; 32]),
+        previous_key: None,
         cache_bytes: 4 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use zeroize::Zeroizing;
 
 use crate::config::{Env, Paths};
-use crate::queue::MasterKey;
+use crate::queue::{MasterKey, Queue};
 
 /// No well-formed key file is longer: 64 hex digits, line ends, and some room.
 const FILE_BYTES_MAX: usize = 256;
@@ -63,6 +63,16 @@ impl Place {
         };
         Place { path, kind, data_dir: paths.data_dir.path.clone() }
     }
+
+    /// The place of the key before it, if one is given.
+    #[must_use]
+    pub fn of_previous(paths: &Paths, env: &Env) -> Option<Place> {
+        let path = paths.previous_key_file.as_ref()?.path.clone();
+        let credentials = env.get("CREDENTIALS_DIRECTORY").filter(|dir| !dir.is_empty());
+        let passed = credentials.is_some_and(|dir| path.starts_with(dir));
+        let kind = if passed { Kind::Credential } else { Kind::Named };
+        Some(Place { path, kind, data_dir: paths.data_dir.path.clone() })
+    }
 }
 
 /// Why there is no key. Each says what to do.
@@ -85,8 +95,8 @@ pub enum KeyError {
     Malformed { path: String, found: &'static str },
     /// There is a store but no key.
     #[error(
-        "there is no key: {data_dir} has a store, but {path} is not there and no other key is given; name the key the store \
-         was made with by --key-file, or put it back; a new one could not open it"
+        "there is no key: {path} is not there and no other key is given, and a new one could not open what is sealed; name \
+         the key that {data_dir} was made with by --key-file, or put it back"
     )]
     Missing { data_dir: String, path: String },
     /// The new key could not be saved.
@@ -97,7 +107,7 @@ pub enum KeyError {
 /// Finds the key; on a first start (a key of our own, and no store) makes one in the state directory, which must exist.
 pub fn find_or_generate(place: &Place) -> Result<(MasterKey, Origin), KeyError> {
     match find(place) {
-        Err(KeyError::Missing { .. }) if !has_store(&place.data_dir) => generate(place),
+        Err(KeyError::Missing { .. }) if !Queue::has_store(&place.data_dir) => generate(place),
         found => found.map(|key| (key, Origin::Found)),
     }
 }
@@ -114,8 +124,9 @@ pub fn find(place: &Place) -> Result<MasterKey, KeyError> {
     }
 }
 
-fn has_store(data_dir: &Path) -> bool {
-    data_dir.join("store").exists()
+/// The key before the current one, if one is given; then it must be there.
+pub fn find_previous(paths: &Paths, env: &Env) -> Result<Option<MasterKey>, KeyError> {
+    Place::of_previous(paths, env).as_ref().map(find).transpose()
 }
 
 fn read(path: &Path, kind: Kind) -> Result<MasterKey, KeyError> {

@@ -22,6 +22,26 @@ pub fn reloading() {
     }
 }
 
+/// Does what takes long before [`ready`], and keeps the service manager from giving up meanwhile.
+pub fn while_compacting<T>(work: impl FnOnce() -> T) -> T {
+    /// How long the start may take from each time that this is said.
+    const EXTENSION: Duration = Duration::from_secs(60);
+    std::thread::scope(|scope| {
+        let (working, ended) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || {
+            let micros = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+            let still = [NotifyState::ExtendTimeoutUsec(micros), NotifyState::Status("compacting the store")];
+            send(&still);
+            while ended.recv_timeout(EXTENSION / 3) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                send(&still);
+            }
+        });
+        let done = work();
+        drop(working);
+        done
+    })
+}
+
 /// On the way out.
 pub fn stopping() {
     send(&[NotifyState::Stopping, NotifyState::Status("stopping: attempts in flight are ending")]);

@@ -23,6 +23,7 @@
 //!   4 | org u32 | hash [u8; 16]              source
 //! meta
 //!   "next-org"                               the next org number
+//!   "hash-key"                               what names are hashed with, see names.rs
 //!   "commits"                                the number of the last commit, see mark.rs
 //!   "deleted/" org u32                       a deleted org whose rows are not all gone yet
 //! quarantine
@@ -42,6 +43,7 @@ pub(super) const META_TREE: &[u8] = b"meta";
 pub(super) const QUARANTINE_TREE: &[u8] = b"quarantine";
 pub(super) const NEXT_ORG: &[u8] = b"next-org";
 pub(super) const COMMITS: &[u8] = b"commits";
+pub(super) const HASH_KEY: &[u8] = b"hash-key";
 
 /// What a key of a queue tree names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +110,12 @@ pub(super) enum InOrgs {
 /// The name of the queue tree that holds an org.
 pub(super) fn queue_tree(org: OrgNumber) -> String {
     format!("queue/{:04}", org.0 % QUEUE_TREES)
+}
+
+/// The number that stands for all orgs of a queue tree with this name.
+pub(super) fn number_of_queue_tree(name: &[u8]) -> Option<OrgNumber> {
+    let number = std::str::from_utf8(name).ok()?.strip_prefix("queue/")?.parse().ok()?;
+    Some(OrgNumber(number)).filter(|number| queue_tree(*number).as_bytes() == name)
 }
 
 /// The prefix of notes on deleted orgs.
@@ -227,5 +235,7 @@ mod tests {
     fn orgs_share_trees_only_beyond_1024() {
         assert_eq!(queue_tree(OrgNumber(1)), "queue/0001");
         assert_eq!(queue_tree(OrgNumber(1025)), "queue/0001");
+        assert_eq!(number_of_queue_tree(b"queue/0001"), Some(OrgNumber(1)));
+        assert_eq!(number_of_queue_tree(b"queue/1025"), None);
     }
 }

@@ -12,9 +12,9 @@
 //! take a lock of the whole process. At open, `recovery.rs` finishes or sweeps what was cut off.
 //!
 //! **Where.** Keys and trees are listed in `key.rs`, records in `record.rs`, what is around a record in `seal.rs`, files
-//! in `place.rs`. What was delivered is kept for a while beside the store, in `history/`. Deliveries of an org have consecutive
-//! sequences and only the head leaves, so depth and bytes are differences, and memory does not grow with the backlog. What is
-//! revived at the head lies before them: see `front.rs`.
+//! in `place.rs`, copies of the whole in `copy`. What was delivered is kept for a while beside the store, in `history/`.
+//! Deliveries of an org have consecutive sequences and only the head leaves, so depth and bytes are differences, and memory does
+//! not grow with the backlog. What is revived at the head lies before them: see `front.rs`.
 //!
 //! **Limits.** A stored value is at most 64 KiB: payloads over 16 KiB lie in chunks of 48 KiB, so sled's blob files,
 //! which it never syncs, stay unused. Segments are 8 MiB. Up to 1,024 orgs have a tree of their own; beyond that a tree
@@ -37,9 +37,11 @@ pub mod bare;
 mod by_name;
 mod change;
 mod committer;
+mod copy;
 mod directory;
 mod durable;
 mod figures;
+mod format;
 mod front;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -49,6 +51,7 @@ mod key;
 mod ledger;
 mod mark;
 mod named;
+mod names;
 mod opening;
 mod place;
 mod read;
@@ -63,6 +66,8 @@ mod shape;
 mod snapshots;
 mod sources;
 mod store;
+mod swap;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -76,6 +81,7 @@ use std::sync::Arc;
 
 pub use by_name::{ByName, Clients, Named, Sources, Webhooks};
 pub use change::{AppendChange, AppendedChange, AppendedEvent, ChangeKey};
+pub use copy::{BackupFailed, Compacted, Fault, KeysInUse, Kind, Part, Rekeyed, Restored, Verified};
 pub use directory::{Directory, Org};
 pub use figures::Figures;
 pub use history::{HistoryFilter, HistoryPage, HistoryUsage, Replay, ReplayRun};
@@ -98,6 +104,8 @@ pub struct StoreOptions {
     pub data_dir: PathBuf,
     /// The master key's bytes: 32.
     pub key: MasterKey,
+    /// The master key before it: what it sealed is still opened.
+    pub previous_key: Option<MasterKey>,
     /// What sled may keep in memory, in bytes.
     pub cache_bytes: u64,
     /// Free space below which enqueues are refused, in bytes; `None` means 512 MiB or 5 % of the disk, whichever is less.
@@ -129,6 +137,12 @@ impl QueueLimits {
 impl Default for QueueLimits {
     fn default() -> QueueLimits {
         QueueLimits::NONE
+    }
+}
+
+impl StoreOptions {
+    fn ring(&self) -> seal::Ring {
+        seal::Ring::new(&self.key, self.previous_key.as_ref())
     }
 }
 

@@ -1,15 +1,15 @@
-//! Opening sled's directory: guarded against its panics, and on a full disk with the space that was set aside for it.
+//! Opening sled: with the sizes that everything else relies on, on a thread of its own, and on a full disk too.
 
 use std::path::Path;
 
-use super::OpenError;
 use super::place::Place;
+use super::{OpenError, durable};
 
 /// sled's segment: nodes above a quarter of it would go to blob files, which sled never syncs. Fixed for the life of a
 /// store; below 512 KiB sled's recovery is broken.
 const SEGMENT_BYTES: usize = 8 << 20;
 
-/// Opens the directory, or makes it.
+/// Opens or makes what sled keeps in this directory.
 pub(super) fn open_sled(dir: &Path, cache_bytes: u64) -> Result<sled::Db, sled::Error> {
     sled::Config::new()
         .path(dir)
@@ -59,4 +59,16 @@ pub(super) fn cannot_open(error: sled::Error) -> OpenError {
              away to start empty"
         )),
     }
+}
+
+/// A binary without its override would lose what it acknowledges: it opens nothing.
+pub(super) fn check_linked() -> Result<(), OpenError> {
+    if durable::check_override() {
+        return Ok(());
+    }
+    Err(OpenError::Refused(
+        "this binary was linked without its sync_file_range override, so nothing it stores would survive a power cut: build \
+         it again with the project's own settings"
+            .to_owned(),
+    ))
 }

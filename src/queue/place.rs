@@ -5,10 +5,11 @@
 //! ballast          space given back when a full disk keeps the store from opening
 //! store/           sled's directory, published by one rename
 //!   COMMITTED      the number of the last commit: see mark.rs
-//!   FORMAT         format version and key id: read before sled touches anything
+//!   FORMAT         format version and key ids: see format.rs
 //! history/         what was delivered: see history/
 //! store.made       says that a store was made here: where it is gone, none is made in its place
-//! store.new/       a creation that was cut off; removed
+//! store.new/       a creation or restoration that was cut off; removed
+//! store.compact/   a rewriting of the store, and store.old/ what it replaces: see swap.rs
 //! ```
 
 use std::fs::{self, File, OpenOptions};
@@ -20,12 +21,14 @@ use std::time::Duration;
 use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock, statvfs};
 
 use super::OpenError;
-use super::seal::FORMAT_VERSION;
+pub(super) use super::format::FORMAT;
+use super::format::Keys;
+use super::seal::Ring;
+use super::swap;
 
 const LOCK: &str = "postrider.lock";
-const STORE: &str = "store";
+pub(super) const STORE: &str = "store";
 const STORE_NEW: &str = "store.new";
-const FORMAT: &str = "FORMAT";
 const FORMAT_NEW: &str = "FORMAT.new";
 const BALLAST: &str = "ballast";
 const MADE: &str = "store.made";
@@ -54,7 +57,8 @@ pub(super) struct Place {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    Store,
+    /// With what its marker says of keys.
+    Store(Keys),
 }
 
 fn refused(text: String) -> OpenError {
@@ -106,6 +110,11 @@ impl Place {
         Ok(Place { dir: dir.to_owned(), _lock: lock })
     }
 
+    /// The state directory.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where sled works.
     pub(super) fn store_dir(&self) -> PathBuf {
         self.dir.join(STORE)
@@ -118,7 +127,9 @@ impl Place {
 
     /// Looks what is there and whether it is ours, written in a format and with a key that we have. Changes nothing
     /// but the remains of a creation that was cut off.
-    pub(super) fn inspect(&self, key_id: &str) -> Result<Found, OpenError> {
+    pub(super) fn inspect(&self, ring: &Ring) -> Result<Found, OpenError> {
+        swap::settle(&self.dir)
+            .map_err(|error| trouble("finish the swap of the store in", &self.dir, &error))?;
         let store = self.store_dir();
         if !store.exists() {
             refuse_foreign(&self.dir)?;
@@ -137,10 +148,7 @@ impl Place {
                     self.dir.display()
                 )));
             }
-            let remains = self.dir.join(STORE_NEW);
-            if remains.exists() {
-                fs::remove_dir_all(&remains).map_err(|error| trouble("remove", &remains, &error))?;
-            }
+            self.remove_unfinished()?;
             return Ok(Found::Nothing);
         }
         let marker = store.join(FORMAT);
@@ -150,7 +158,8 @@ impl Place {
                 store.display()
             ))
         })?;
-        check_marker(&text, key_id, &store)?;
+        let keys = Keys::read(&text, &store)?;
+        keys.check(ring, &store.display().to_string())?;
         for part in ["db", "conf"] {
             if !store.join(part).exists() {
                 return Err(refused(format!(
@@ -160,19 +169,28 @@ impl Place {
                 )));
             }
         }
-        Ok(Found::Store)
+        Ok(Found::Store(keys))
+    }
+
+    /// Removes what a creation or restoration that was cut off left.
+    pub(super) fn remove_unfinished(&self) -> Result<(), OpenError> {
+        let remains = self.dir.join(STORE_NEW);
+        if remains.exists() {
+            fs::remove_dir_all(&remains).map_err(|error| trouble("remove", &remains, &error))?;
+        }
+        Ok(())
     }
 
     /// Builds a store with `make` beside its final place and publishes it by a rename, everything synced.
     pub(super) fn create(
         &self,
-        key_id: &str,
+        keys: &Keys,
         make: impl FnOnce(&Path) -> Result<(), OpenError>,
     ) -> Result<(), OpenError> {
         let new = self.dir.join(STORE_NEW);
         make(&new)?;
         let publish = || -> io::Result<()> {
-            fs::write(new.join(FORMAT), marker(key_id))?;
+            fs::write(new.join(FORMAT), keys.text())?;
             sync_tree(&new)?;
             fs::rename(&new, self.store_dir())?;
             fs::write(self.dir.join(MADE), "")?;
@@ -189,10 +207,10 @@ impl Place {
         publish().map_err(|error| trouble("create the store in", &self.dir, &error))
     }
 
-    /// Marks the store as one of this binary's format, before the first record of it is written: an older binary then
-    /// refuses it as a whole instead of setting every new record aside.
-    pub(super) fn raise_format(&self, key_id: &str) -> Result<(), OpenError> {
-        let (store, marker) = (self.store_dir(), marker(key_id));
+    /// Marks the store as one of this binary's format and these keys, before the first record of it is written: an older
+    /// binary, and whoever lacks a key, then refuses it as a whole instead of setting records aside.
+    pub(super) fn mark_format(&self, keys: &Keys) -> Result<(), OpenError> {
+        let (store, marker) = (self.store_dir(), keys.text());
         let (path, new) = (store.join(FORMAT), store.join(FORMAT_NEW));
         let raise = || -> io::Result<()> {
             if fs::read_to_string(&path)? == marker {
@@ -209,7 +227,12 @@ impl Place {
     /// Waits until sled's own lock is free. We hold the directory, so only a thread of this very process that sled has
     /// not ended yet can have it, after a store was closed here a moment ago.
     pub(super) fn wait_for_sled(&self) -> Result<(), OpenError> {
-        let path = self.store_dir().join("db");
+        Place::wait_for_sled_in(&self.store_dir())
+    }
+
+    /// The same of another directory of sled's.
+    pub(super) fn wait_for_sled_in(dir: &Path) -> Result<(), OpenError> {
+        let path = dir.join("db");
         let file = File::open(&path).map_err(|error| trouble("open", &path, &error))?;
         for _ in 0..LOCK_TRIES {
             if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
@@ -278,7 +301,7 @@ impl Place {
 
 /// A directory that holds other things and no store is somebody else's: better to ask than to settle in it.
 pub(super) fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
-    if dir.join(STORE).exists() {
+    if swap::has_store(dir) {
         return Ok(());
     }
     for entry in fs::read_dir(dir).map_err(|error| trouble("read", dir, &error))? {
@@ -299,6 +322,7 @@ fn is_ours(name: &str) -> bool {
     let known = [
         LOCK,
         STORE_NEW,
+        swap::COMPACT,
         MADE,
         BALLAST,
         HISTORY,
@@ -314,44 +338,13 @@ fn is_ours(name: &str) -> bool {
         || suffixes.iter().any(|suffix| name.ends_with(suffix))
 }
 
-fn marker(key_id: &str) -> String {
-    format!("postrider store\nformat {FORMAT_VERSION}\nkey {key_id}\n")
-}
-
-fn check_marker(text: &str, key_id: &str, store: &Path) -> Result<(), OpenError> {
-    let store = store.display();
-    let mut lines = text.lines();
-    let format = lines.next().filter(|line| *line == "postrider store").and(lines.next());
-    let Some(format) = format.and_then(|line| line.strip_prefix("format ")?.parse::<u32>().ok()) else {
-        return Err(refused(format!(
-            "{store}/{FORMAT} is not a store's marker: restore the directory from a backup, or choose another --data"
-        )));
-    };
-    if format > u32::from(FORMAT_VERSION) {
-        return Err(refused(format!(
-            "{store} was written by a newer postrider (format {format}, this one reads {FORMAT_VERSION}): install that \
-             version again"
-        )));
-    }
-    let Some(written_with) = lines.next().and_then(|line| line.strip_prefix("key ")) else {
-        return Err(refused(format!("{store}/{FORMAT} names no key: restore the directory from a backup")));
-    };
-    if written_with != key_id {
-        return Err(refused(format!(
-            "{store} is sealed with the key {written_with}, and the key given is {key_id}: give the right one with \
-             --key-file or the credential postrider.key; nothing was changed"
-        )));
-    }
-    Ok(())
-}
-
 /// Syncs a directory's entries.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
 /// Syncs every file and directory below `dir`, and `dir` itself.
-fn sync_tree(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_tree(dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let path = entry?.path();
         if path.is_dir() {

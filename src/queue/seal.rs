@@ -14,7 +14,8 @@ use chacha20poly1305::{Key, XChaCha20Poly1305};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::{MasterKey, key::KeyHash};
+use super::MasterKey;
+use super::key::KeyHash;
 
 /// The version of every record's outer layout and of what is inside; raised with any change to `record`.
 pub(super) const FORMAT_VERSION: u8 = 5;
@@ -41,26 +42,103 @@ pub(super) enum Unreadable {
     Garbled,
 }
 
-/// Seals, opens and hashes with keys derived from the master key.
-pub(super) struct Sealer {
-    cipher: XChaCha20Poly1305,
-    key_id: [u8; KEY_ID],
-    hash: Hmac<Sha256>,
+/// Tells keys apart without revealing anything of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct KeyId(pub(super) [u8; KEY_ID]);
+
+impl std::fmt::Display for KeyId {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{:08x}", u32::from_be_bytes(self.0))
+    }
 }
 
-impl Sealer {
-    pub(super) fn new(master: &MasterKey) -> Sealer {
+/// What one master key seals with.
+struct Seal {
+    id: KeyId,
+    cipher: XChaCha20Poly1305,
+    /// What names were hashed with when this key was a store's first.
+    first_hash: HashKey,
+    /// What backups are authenticated with.
+    backup: HashKey,
+}
+
+/// A key that something is hashed with. Wiped on drop.
+pub(super) type HashKey = zeroize::Zeroizing<[u8; 32]>;
+
+impl Seal {
+    fn new(master: &MasterKey) -> Seal {
         let id = derive(master, b"postrider key id");
-        Sealer {
+        Seal {
+            id: KeyId([id[0], id[1], id[2], id[3]]),
             cipher: XChaCha20Poly1305::new(&Key::from(derive(master, b"postrider seal v1"))),
-            key_id: [id[0], id[1], id[2], id[3]],
-            hash: keyed(&derive(master, b"postrider name hash v1")),
+            first_hash: derive(master, b"postrider name hash v1").into(),
+            backup: derive(master, b"postrider backup v1").into(),
         }
     }
 
-    /// Tells keys apart without revealing anything of them.
-    pub(super) fn key_id(&self) -> String {
-        format!("{:08x}", u32::from_be_bytes(self.key_id))
+    fn seal_in(
+        &self,
+        version: u8,
+        tree: &[u8],
+        key: &[u8],
+        size_hint: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<Vec<u8>, Unreadable> {
+        let nonce = Nonce::<XChaCha20Poly1305>::from(random_nonce());
+        let mut sealed = Vec::with_capacity(size_hint + OVERHEAD);
+        sealed.push(version);
+        sealed.extend_from_slice(&self.id.0);
+        sealed.extend_from_slice(&nonce);
+        write(&mut sealed)?;
+        let (_, body) = sealed.split_at_mut(HEADER);
+        let tag = self
+            .cipher
+            .encrypt_inout_detached(&nonce, place(version, tree, key).bytes(), body.into())
+            .map_err(|_| Unreadable::Forged)?;
+        sealed.extend_from_slice(&tag);
+        Ok(sealed)
+    }
+}
+
+/// The keys that were given: what is written is sealed with the current one, what either sealed is opened.
+pub(super) struct Ring {
+    current: Seal,
+    previous: Option<Seal>,
+}
+
+impl Ring {
+    pub(super) fn new(current: &MasterKey, previous: Option<&MasterKey>) -> Ring {
+        let current = Seal::new(current);
+        // The same key given twice is one key.
+        let previous = previous.map(Seal::new).filter(|previous| previous.id != current.id);
+        Ring { current, previous }
+    }
+
+    /// The current key's, then the previous one's.
+    pub(super) fn ids(&self) -> impl Iterator<Item = KeyId> {
+        self.seals().map(|seal| seal.id)
+    }
+
+    pub(super) fn current(&self) -> KeyId {
+        self.current.id
+    }
+
+    fn seals(&self) -> impl Iterator<Item = &Seal> {
+        std::iter::once(&self.current).chain(&self.previous)
+    }
+
+    fn seal_of(&self, id: KeyId) -> Option<&Seal> {
+        self.seals().find(|seal| seal.id == id)
+    }
+
+    /// What names were hashed with in a store that was made with this key, before that was a record of its own.
+    pub(super) fn first_hash(&self, id: KeyId) -> Option<HashKey> {
+        self.seal_of(id).map(|seal| seal.first_hash.clone())
+    }
+
+    /// What a backup that was made with this key is authenticated with.
+    pub(super) fn backup_mac(&self, id: KeyId) -> Option<Hmac<Sha256>> {
+        self.seal_of(id).map(|seal| keyed(&seal.backup))
     }
 
     /// Seals for this place what `write` appends to the buffer; `size_hint` is about how much that is.
@@ -74,7 +152,19 @@ impl Sealer {
         self.seal_in(FORMAT_VERSION, tree, key, size_hint, write)
     }
 
-    /// The same in another format than the newest, as tests of earlier ones need it.
+    /// The same with the key of this id, if it is one of these.
+    pub(super) fn seal_with(
+        &self,
+        id: KeyId,
+        tree: &[u8],
+        key: &[u8],
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<Vec<u8>, Unreadable> {
+        let seal = self.seal_of(id).ok_or(Unreadable::OtherKey)?;
+        seal.seal_in(FORMAT_VERSION, tree, key, 0, write)
+    }
+
+    /// The same in another format than the newest, for what is inside is in that one.
     pub(super) fn seal_in(
         &self,
         version: u8,
@@ -83,37 +173,23 @@ impl Sealer {
         size_hint: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
     ) -> Result<Vec<u8>, Unreadable> {
-        let nonce = Nonce::<XChaCha20Poly1305>::from(random_nonce());
-        let mut sealed = Vec::with_capacity(size_hint + OVERHEAD);
-        sealed.push(version);
-        sealed.extend_from_slice(&self.key_id);
-        sealed.extend_from_slice(&nonce);
-        write(&mut sealed)?;
-        let (_, body) = sealed.split_at_mut(HEADER);
-        let tag = self
-            .cipher
-            .encrypt_inout_detached(&nonce, place(version, tree, key).bytes(), body.into())
-            .map_err(|_| Unreadable::Forged)?;
-        sealed.extend_from_slice(&tag);
-        Ok(sealed)
+        self.current.seal_in(version, tree, key, size_hint, write)
     }
 
-    /// Opens what [`Sealer::seal`] made for this place, now or in an earlier format. Answers that format's version too.
+    /// Opens what [`Ring::seal`] made for this place, now or in an earlier format. Answers that format's version too.
     pub(super) fn open(&self, tree: &[u8], key: &[u8], sealed: &[u8]) -> Result<(u8, Vec<u8>), Unreadable> {
         let (header, rest) = sealed.split_at_checked(HEADER).ok_or(Unreadable::Short)?;
         let (body, tag) = rest.split_at_checked(rest.len().wrapping_sub(TAG)).ok_or(Unreadable::Short)?;
         let (&version, header) = header.split_first().ok_or(Unreadable::Short)?;
-        let (key_id, nonce) = header.split_at_checked(KEY_ID).ok_or(Unreadable::Short)?;
+        let (_, nonce) = header.split_at_checked(KEY_ID).ok_or(Unreadable::Short)?;
         if !(1..=FORMAT_VERSION).contains(&version) {
             return Err(Unreadable::Version(version));
         }
-        if key_id != self.key_id {
-            return Err(Unreadable::OtherKey);
-        }
+        let seal = key_of(sealed).and_then(|id| self.seal_of(id)).ok_or(Unreadable::OtherKey)?;
         let nonce = Nonce::<XChaCha20Poly1305>::try_from(nonce).map_err(|_| Unreadable::Short)?;
         let tag = Tag::<XChaCha20Poly1305>::try_from(tag).map_err(|_| Unreadable::Short)?;
         let mut plain = body.to_vec();
-        self.cipher
+        seal.cipher
             .decrypt_inout_detached(
                 &nonce,
                 place(version, tree, key).bytes(),
@@ -122,6 +198,72 @@ impl Sealer {
             )
             .map_err(|_| Unreadable::Forged)?;
         Ok((version, plain))
+    }
+
+    /// What the previous key sealed, sealed for the same place with the current one, in the format it has. `None` where
+    /// there is nothing to do.
+    pub(super) fn reseal(
+        &self,
+        tree: &[u8],
+        key: &[u8],
+        sealed: &[u8],
+    ) -> Result<Option<Vec<u8>>, Unreadable> {
+        if key_of(sealed).is_none_or(|id| id == self.current.id) {
+            return Ok(None);
+        }
+        let (version, plain) = self.open(tree, key, sealed)?;
+        let plain = zeroize::Zeroizing::new(plain);
+        let write = |buffer: &mut Vec<u8>| {
+            buffer.extend_from_slice(&plain);
+            Ok(())
+        };
+        self.seal_in(version, tree, key, plain.len(), write).map(Some)
+    }
+}
+
+/// The key that a sealed value names; `None` if it is too short for one, as what has no value is.
+pub(super) fn key_of(sealed: &[u8]) -> Option<KeyId> {
+    Some(KeyId(sealed.get(1..=KEY_ID)?.try_into().ok()?))
+}
+
+/// Seals, opens and hashes with keys derived from the master keys.
+pub(super) struct Sealer {
+    ring: Ring,
+    hash: Hmac<Sha256>,
+}
+
+impl Sealer {
+    /// With one key, which is the store's first.
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn new(master: &MasterKey) -> Sealer {
+        let ring = Ring::new(master, None);
+        let hash = keyed(&ring.current.first_hash);
+        Sealer { ring, hash }
+    }
+
+    /// With these keys, hashing with what the store's names are hashed with.
+    pub(super) fn with(ring: Ring, hash: &HashKey) -> Sealer {
+        Sealer { ring, hash: keyed(hash) }
+    }
+
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
+    /// See [`Ring::seal`].
+    pub(super) fn seal(
+        &self,
+        tree: &[u8],
+        key: &[u8],
+        size_hint: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), Unreadable>,
+    ) -> Result<Vec<u8>, Unreadable> {
+        self.ring.seal(tree, key, size_hint, write)
+    }
+
+    /// See [`Ring::open`].
+    pub(super) fn open(&self, tree: &[u8], key: &[u8], sealed: &[u8]) -> Result<(u8, Vec<u8>), Unreadable> {
+        self.ring.open(tree, key, sealed)
     }
 
     /// A keyed hash of `parts`, each with its length so that no two lists of parts run together.

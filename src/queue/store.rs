@@ -2,19 +2,21 @@
 
 use std::ops::RangeBounds;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bincode::Encode;
 
+use super::format::Keys;
 use super::history::History;
 use super::key::{self, Part, QUEUE_TREES};
 use super::mark::{COMMITTED, Mark};
-use super::opening::{cannot_open, open_on_any_disk, open_sled};
+use super::opening::{cannot_open, check_linked, open_on_any_disk, open_sled};
 use super::place::{Found, Place};
 use super::record::{self, Body, DeliveryRecord, Record};
 use super::retention::InForce;
 use super::seal::{Sealer, Unreadable};
-use super::{OpenError, StoreOptions, durable, snapshots};
+use super::tape::Tape;
+use super::{OpenError, StoreOptions, copy, names, snapshots};
 use crate::model::{OrgNumber, Sequence};
 
 /// No stored value is larger, so that no leaf of sled's tree ever reaches a quarter of a segment.
@@ -25,6 +27,9 @@ const PUT_BYTES_HINT: usize = 1536;
 pub(super) const INLINE_BYTES_MAX: usize = 16 << 10;
 /// Larger payloads lie in chunks of this size.
 pub(super) const CHUNK_BYTES: usize = 48 << 10;
+
+/// The tree that every database of sled's has, whether it is used or not.
+const SLEDS_OWN_TREE: &[u8] = b"__sled__default";
 
 /// Our own trouble with the store. Any of these ends the store's service.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,8 @@ pub(super) enum Trouble {
     LogEndsEarly { found: u64, marked: u64 },
     #[error("cannot write {COMMITTED}: {0}")]
     Mark(std::io::Error),
+    #[error("{0}")]
+    Marker(String),
     #[error("a record for {tree} would take {bytes} bytes")]
     TooLarge { tree: String, bytes: usize },
 }
@@ -59,6 +66,7 @@ pub(super) struct SealedTree {
     sealer: Arc<Sealer>,
     /// What its values take, in bytes, once it is counted.
     bytes: OnceLock<AtomicU64>,
+    tape: Arc<Tape>,
 }
 
 /// A value that has not been opened yet.
@@ -73,11 +81,16 @@ impl Row<'_> {
     pub(super) fn read<T: Record>(&self) -> Result<T, Unreadable> {
         self.tree.unseal(&self.key, &self.sealed)
     }
+
+    /// Whether the seal is whole, whatever is inside.
+    pub(super) fn opens(&self) -> Result<(), Unreadable> {
+        self.tree.sealer.open(&self.tree.name, &self.key, &self.sealed).map(drop)
+    }
 }
 
 impl SealedTree {
-    fn new(tree: sled::Tree, sealer: Arc<Sealer>) -> SealedTree {
-        SealedTree { name: tree.name().to_vec(), tree, sealer, bytes: OnceLock::new() }
+    fn new(tree: sled::Tree, sealer: Arc<Sealer>, tape: Arc<Tape>) -> SealedTree {
+        SealedTree { name: tree.name().to_vec(), tree, sealer, tape, bytes: OnceLock::new() }
     }
 
     pub(super) fn name(&self) -> Vec<u8> {
@@ -123,7 +136,9 @@ impl SealedTree {
     #[cfg(test)]
     pub(super) fn put_in(&self, version: u8, key: &[u8], value: &impl Encode) {
         let write = |buffer: &mut Vec<u8>| record::encode(value, buffer);
-        self.tree.insert(key, self.sealer.seal_in(version, &self.name, key, 0, write).unwrap()).unwrap();
+        self.tree
+            .insert(key, self.sealer.ring().seal_in(version, &self.name, key, 0, write).unwrap())
+            .unwrap();
     }
 
     fn put_written(
@@ -140,6 +155,12 @@ impl SealedTree {
         }
         #[cfg(test)]
         super::tests::cuts::before_write()?;
+        self.put_sealed(key, sealed)
+    }
+
+    /// Writes a value that is sealed for this place.
+    pub(super) fn put_sealed(&self, key: &[u8], sealed: Vec<u8>) -> Result<(), Trouble> {
+        self.tape.note(&self.name, key, Some(&sealed));
         let bytes = sealed.len();
         let before = self.tree.insert(key, sealed)?;
         self.count(bytes, before.as_deref());
@@ -174,6 +195,7 @@ impl SealedTree {
     pub(super) fn mark(&self, key: &[u8]) -> Result<(), Trouble> {
         #[cfg(test)]
         super::tests::cuts::before_write()?;
+        self.tape.note(&self.name, key, Some(&[]));
         self.tree.insert(key, &[])?;
         Ok(())
     }
@@ -181,6 +203,7 @@ impl SealedTree {
     pub(super) fn remove(&self, key: &[u8]) -> Result<(), Trouble> {
         #[cfg(test)]
         super::tests::cuts::before_write()?;
+        self.tape.note(&self.name, key, None);
         let gone = self.tree.remove(key)?;
         self.count(0, gone.as_deref());
         Ok(())
@@ -260,6 +283,9 @@ pub(super) struct Store {
     pub(super) history: Arc<History>,
     pub(super) retention: Arc<InForce>,
     mark: Mark,
+    pub(super) tape: Arc<Tape>,
+    /// What the marker says of keys.
+    pub(super) keys: Mutex<Keys>,
     /// Last, so that the lock outlives the database.
     pub(super) place: Place,
 }
@@ -273,20 +299,31 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the store in the state directory, or makes one where there is none.
     pub(super) fn open(options: &StoreOptions) -> Result<Store, OpenError> {
-        if !durable::check_override() {
-            return Err(OpenError::Refused(
-                "this binary was linked without its sync_file_range override, so nothing it stores would survive a power \
-                 cut: build it again with the project's own settings"
-                    .to_owned(),
-            ));
-        }
-        let sealer = Arc::new(Sealer::new(&options.key));
+        check_linked()?;
         let place = Place::claim(&options.data_dir)?;
-        if place.inspect(&sealer.key_id())? == Found::Nothing {
-            place.create(&sealer.key_id(), |dir| {
-                open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
-            })?;
-        }
+        copy::sweep(&place);
+        let place = copy::compact_if_asked(place, options)?;
+        Store::open_in(place, options)
+    }
+
+    /// Closes sled, and answers the state directory, which stays claimed.
+    pub(super) fn close(self) -> Place {
+        self.place
+    }
+
+    /// The same in a state directory that is claimed already.
+    pub(super) fn open_in(place: Place, options: &StoreOptions) -> Result<Store, OpenError> {
+        let ring = options.ring();
+        let keys = match place.inspect(&ring)? {
+            Found::Store(keys) => keys,
+            Found::Nothing => {
+                let keys = Keys::only(ring.current());
+                place.create(&keys, |dir| {
+                    open_sled(dir, options.cache_bytes).map(drop).map_err(cannot_open)
+                })?;
+                keys
+            }
+        };
         place.wait_for_sled()?;
         let dir = place.store_dir();
         let io = |error| cannot_open(sled::Error::Io(error));
@@ -301,22 +338,27 @@ impl Store {
         let db = open_on_any_disk(&place, options.cache_bytes)?;
         // sled renames its snapshots without syncing their directory, and later reuses what only the old one needs.
         place.sync_store_dir()?;
-        place.raise_format(&sealer.key_id())?;
+        let cannot_read = |error: Trouble| OpenError::Refused(format!("cannot open a tree: {error}"));
+        let hash = names::hash_key(&db, &ring, &keys).map_err(cannot_read)?;
+        let keys_now = keys.with(&ring);
+        place.mark_format(&keys_now)?;
+        let sealer = Arc::new(Sealer::with(ring, &hash));
         let retention = Arc::new(InForce::default());
         retention.set(options.retention);
         let history = History::open(place.history_dir(), sealer.clone(), retention.clone());
-        Store::with_trees(&db, &sealer, place, (Arc::new(history), retention))
-            .map_err(|error| OpenError::Refused(format!("cannot open a tree: {error}")))
+        Store::with_trees(&db, &sealer, (keys_now, place), (Arc::new(history), retention))
+            .map_err(cannot_read)
     }
 
     fn with_trees(
         db: &sled::Db,
         sealer: &Arc<Sealer>,
-        place: Place,
+        (keys, place): (Keys, Place),
         (history, retention): (Arc<History>, Arc<InForce>),
     ) -> Result<Store, Trouble> {
+        let tape = Arc::new(Tape::default());
         let tree = |name: &[u8]| -> Result<SealedTree, Trouble> {
-            Ok(SealedTree::new(db.open_tree(name)?, sealer.clone()))
+            Ok(SealedTree::new(db.open_tree(name)?, sealer.clone(), tape.clone()))
         };
         let store = Store {
             queues: (0..QUEUE_TREES).map(|_| OnceLock::new()).collect(),
@@ -329,6 +371,8 @@ impl Store {
             history,
             retention,
             mark: Mark::open(&place.store_dir()).map_err(Trouble::Mark)?,
+            tape,
+            keys: Mutex::new(keys),
             place,
         };
         let existing = db.tree_names();
@@ -356,12 +400,36 @@ impl Store {
             return Ok(tree);
         }
         let tree = self.db.open_tree(key::queue_tree(org))?;
-        Ok(slot.get_or_init(|| SealedTree::new(tree, self.sealer.clone())))
+        Ok(slot.get_or_init(|| SealedTree::new(tree, self.sealer.clone(), self.tape.clone())))
     }
 
     /// All queue trees that exist.
     pub(super) fn queues(&self) -> impl Iterator<Item = &SealedTree> {
         self.queues.iter().filter_map(OnceLock::get)
+    }
+
+    /// Every tree of ours that exists.
+    pub(super) fn all_trees(&self) -> impl Iterator<Item = &SealedTree> {
+        [&self.meta, &self.orgs, &self.dead, &self.quarantine].into_iter().chain(self.queues())
+    }
+
+    /// The tree of ours with this name, if it exists.
+    pub(super) fn tree_named(&self, name: &[u8]) -> Option<&SealedTree> {
+        match name {
+            key::META_TREE => Some(&self.meta),
+            key::ORGS_TREE => Some(&self.orgs),
+            key::DEAD_TREE => Some(&self.dead),
+            key::QUARANTINE_TREE => Some(&self.quarantine),
+            name => self.queue(key::number_of_queue_tree(name)?),
+        }
+    }
+
+    /// Names of trees that are none of ours.
+    pub(super) fn foreign_trees(&self) -> Vec<String> {
+        let ours =
+            |name: &sled::IVec| **name == *SLEDS_OWN_TREE || self.all_trees().any(|tree| tree.name == **name);
+        let names = self.db.tree_names().into_iter().filter(|name| !ours(name));
+        names.map(|name| String::from_utf8_lossy(&name).into_owned()).collect()
     }
 
     /// Makes everything written so far durable: one write and one fsync (see `durable.rs`).
@@ -389,6 +457,7 @@ impl Store {
     pub(super) fn commit(&self, number: u64) -> Result<(), Trouble> {
         self.meta.put(key::COMMITS, &number)?;
         self.flush()?;
+        self.tape.committed(number);
         self.mark.write(number).map_err(Trouble::Mark)
     }
 

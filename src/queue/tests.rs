@@ -24,6 +24,7 @@ fn options(dir: &Path) -> StoreOptions {
     StoreOptions {
         data_dir: dir.to_owned(),
         key: MasterKey([7; 32]),
+        previous_key: None,
         cache_bytes: 8 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1000,

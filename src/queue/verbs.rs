@@ -10,7 +10,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::append;
 use super::committer::{self, Answer, JOBS_WAITING_MAX, Job, Order};
 use super::read::{self, Loaded, Window};
-use super::seal::Sealer;
 use super::settle::{self, Death};
 use super::store::{Store, Trouble, VALUE_BYTES_MAX};
 use super::writer::{Applied, Limits, Shown, Writer};
@@ -159,11 +158,6 @@ impl Queue {
     /// What may wait, unless an org says otherwise, and the disk's reserve.
     pub(super) fn limits(&self) -> Limits {
         self.shared.limits
-    }
-
-    /// What names and contents are hashed with.
-    pub(super) fn sealer(&self) -> &Sealer {
-        &self.shared.store.sealer
     }
 
     /// Orgs, clients and webhooks in force.

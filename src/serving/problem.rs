@@ -116,6 +116,8 @@ kinds! {
     DeadLettersKept = "dead-letters-kept", CONFLICT, "Dead letters are kept";
     /// The head left the queue while the caller waited for its attempt to end.
     HeadMoved = "head-moved", CONFLICT, "The head has left the queue";
+    /// The store is being verified, backed up or rekeyed for another call.
+    UpkeepBusy = "upkeep-busy", CONFLICT, "The store is being verified, backed up or rekeyed already";
     /// Only a signing secret can be rotated.
     NotSigned = "not-signed", CONFLICT, "The webhook does not sign its requests";
     /// No head to act on.

@@ -5,6 +5,7 @@
 mod corruption; // damaged files are refused or set aside
 mod disk_errors; // failed writes and fsyncs, full disks
 mod first_start; // the very first start may be cut at any moment
+mod keeping; // compacting and restoring may be cut at any moment
 mod lossyfs; // a file system that forgets what was not synced, fails and fills up on demand
 mod power_loss; // P1 to P4 hold after power loss at any moment; the negative control
 mod read_only; // the file system turns read-only, or is it at the start

@@ -205,6 +205,7 @@ fn host() {
     let options = StoreOptions {
         data_dir: data.into(),
         key: MasterKey(inspect::KEY),
+        previous_key: None,
         cache_bytes: 16 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,

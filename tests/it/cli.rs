@@ -55,7 +55,7 @@ pub fn run_with(site: &Site, arguments: &[&str], input: &str) -> Ran {
 }
 
 #[track_caller]
-fn run_command(mut command: Command, input: &str) -> Ran {
+pub fn run_command(mut command: Command, input: &str) -> Ran {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();

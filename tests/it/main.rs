@@ -98,6 +98,8 @@ mod retention;
 mod cli_dead_letters;
 // The store of a stopped daemon.
 mod cli_offline;
+// The store as a whole: verified, backed up, restored, compacted, rekeyed.
+mod keeping;
 // TimeTime's document, point by point.
 mod timetime;
 // Timekit's document, point by point.

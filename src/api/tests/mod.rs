@@ -69,6 +69,7 @@ pub(super) fn store_options(dir: &TempDir) -> StoreOptions {
     StoreOptions {
         data_dir: dir.path().to_owned(),
         key: MasterKey([7; 32]),
+        previous_key: None,
         cache_bytes: 4 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,

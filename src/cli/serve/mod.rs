@@ -109,7 +109,14 @@ impl Start<'_> {
         create_data_dir(data_dir)?;
         Queue::check_directory(data_dir).map_err(refused_store)?;
         let key = self.key()?;
-        let (queue, notices) = open_store(&self.config, data_dir, key)?;
+        let previous_key = key::find_previous(&self.paths, &self.context.env).map_err(failed)?;
+        let options = self.config.store_options(data_dir.clone(), key, previous_key);
+        let opened = if Queue::is_to_be_compacted(data_dir) {
+            notify::while_compacting(|| Queue::open(&options))
+        } else {
+            Queue::open(&options)
+        };
+        let (queue, notices) = opened.map_err(refused_store)?;
         // Before anything is delivered: a daemon that cannot be talked to must not run.
         let listening = doors::listen(&self.paths, &mut passed)?;
         let (certificate, has_tls) = doors::certificate(&self.config)?;
@@ -230,15 +237,6 @@ fn create_data_dir(dir: &Path) -> Result<()> {
             format!("cannot create the state directory {}: {error}", dir.display()),
         )
     })
-}
-
-fn open_store(
-    config: &Config,
-    data_dir: &Path,
-    key: MasterKey,
-) -> Result<(Queue, UnboundedReceiver<Notice>)> {
-    let options = config.store_options(data_dir.to_owned(), key);
-    Queue::open(&options).map_err(refused_store)
 }
 
 fn refused_store(error: OpenError) -> Failure {

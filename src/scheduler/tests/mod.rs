@@ -266,6 +266,7 @@ async fn open(dir: &TempDir, script: &Script, settings: Settings) -> (Queue, Sch
     let options = StoreOptions {
         data_dir: dir.path().to_owned(),
         key: MasterKey([7; 32]),
+        previous_key: None,
         cache_bytes: 16 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,

@@ -29,6 +29,7 @@ pub fn inspect(data: &Path) -> Result<Found, String> {
     let options = StoreOptions {
         data_dir: data.to_owned(),
         key: MasterKey(KEY),
+        previous_key: None,
         cache_bytes: 16 << 20,
         reserve_bytes: Some(0),
         max_deliveries: 1_000_000,

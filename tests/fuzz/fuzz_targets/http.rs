@@ -227,6 +227,7 @@ impl Daemon {
         let options = StoreOptions {
             data_dir: dir.path().join("data"),
             key: MasterKey([7; 32]),
+            previous_key: None,
             cache_bytes: 4 << 20,
             reserve_bytes: Some(0),
             max_deliveries: 100,
