@@ -89,6 +89,8 @@ impl Queue {
                 }
             }
         }
+        // No part of what is committed: its files are sealed anew one by one.
+        done = self.reseal_history(done).await?;
         self.read_store(forget_previous).await?;
         Ok(done)
     }

@@ -18,6 +18,7 @@ mod format;
 mod keeper;
 mod read;
 mod replay;
+mod reseal;
 #[cfg(test)]
 mod tests;
 mod verbs;

@@ -99,7 +99,7 @@ impl Walk {
         Ok(())
     }
 
-    fn sealed(&mut self, header: &Header) -> io::Result<Vec<u8>> {
+    pub(super) fn sealed(&mut self, header: &Header) -> io::Result<Vec<u8>> {
         let mut sealed = vec![0; header.length as usize];
         self.file.read_exact(&mut sealed)?;
         self.at = header.end(self.at);

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::read::Reader;
 use super::*;
 use crate::model::{Delivered, Delivery, HistoryId, OrgNumber, OrgSettings, Sequence};
+use crate::queue::copy::Rekeyed;
 use crate::queue::record::HistoryRecord;
+use crate::queue::seal::Ring;
 use crate::queue::{Clients, Directory, MasterKey, Org, Retention, Sources, Webhooks};
 
 const KEPT: Kept = Kept { age: Duration::from_secs(36_500 * 86_400), bytes: 256 << 20 };
@@ -114,6 +116,45 @@ fn a_segment_that_is_cut_off_anywhere_gives_what_is_whole() {
     drop(writer);
     assert_eq!(std::fs::read(&file).unwrap().len(), ends[1] + 5);
     assert_eq!(shared.usage().oldest, Some(UnixMs(1_000_001)));
+}
+
+#[test]
+fn another_key_takes_over_what_is_whole_and_leaves_the_rest_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(dir.path(), 1..=20);
+    let whole = std::fs::read(&file).unwrap();
+    // Behind the last entry another one that is torn, and one within that is altered.
+    let torn = [whole.as_slice(), &whole[16..60]].concat();
+    let mut torn = torn;
+    torn[100] ^= 1;
+    std::fs::write(&file, &torn).unwrap();
+    let (first, second) = (MasterKey([1; 32]), MasterKey([2; 32]));
+    let ring = Ring::new(&second, Some(&first));
+    let hash = ring.first_hash(ring.ids().last().unwrap()).unwrap();
+    let retention = Arc::new(InForce::default());
+    retention.set(Retention { dead_letters: None, history: Some(KEPT) });
+    let sealer = Arc::new(Sealer::with(ring, &hash));
+    let shared = Arc::new(History::open(dir.path().join("history"), sealer, retention));
+    let before = sequences(&shared);
+    assert_eq!(before, (2..=20).collect::<Vec<_>>());
+
+    let mut done = Rekeyed::default();
+    shared.reseal(&mut done).unwrap();
+    assert_eq!((done.examined, done.rewritten, done.unreadable), (20, 19, 1));
+    let after = std::fs::read(&file).unwrap();
+    assert_eq!((after.len(), &after[whole.len()..]), (torn.len(), &torn[whole.len()..]));
+    shared.reseal(&mut done).unwrap();
+    assert_eq!(
+        (done.examined, done.rewritten, done.unreadable),
+        (40, 19, 2),
+        "the second time nothing is left"
+    );
+    assert_eq!(sequences(&shared), before);
+    // The first key opens nothing any more, the second alone everything.
+    assert!(sequences(&history(dir.path(), 1)).is_empty());
+    assert_eq!(sequences(&history(dir.path(), 2)), before);
+    let files = std::fs::read_dir(dir.path().join("history")).unwrap().count();
+    assert_eq!(files, 1, "nothing is left beside it");
 }
 
 #[test]

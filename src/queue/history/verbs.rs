@@ -5,10 +5,11 @@ use std::io;
 use super::read::Reader;
 use super::{HistoryFilter, HistoryPage};
 use crate::model::{Attempt, Delivered, Delivery, HistoryId, UnixMs};
+use crate::queue::copy::Rekeyed;
 use crate::queue::key::{self, InQueue};
 use crate::queue::record::{AttemptRecord, HistoryRecord};
 use crate::queue::settle;
-use crate::queue::store::Trouble;
+use crate::queue::store::{Store, Trouble};
 use crate::queue::writer::Writer;
 use crate::queue::{Claim, Queue, Refused, Settled};
 
@@ -49,6 +50,15 @@ impl Queue {
     /// One entry with every attempt.
     pub async fn history_show(&self, id: HistoryId, payload: bool) -> Result<Option<Delivered>, Refused> {
         self.read_history(move |reader| Ok(reader.find(id, payload)?.map(|(_, entry)| entry))).await
+    }
+
+    /// Seals with the current key what the previous one sealed, and counts it to what is done.
+    pub(in crate::queue) async fn reseal_history(&self, mut done: Rekeyed) -> Result<Rekeyed, Refused> {
+        let resealed = move |store: &Store| Ok(store.history.reseal(&mut done).map(|()| done));
+        self.read_store(resealed).await?.map_err(|error| {
+            tracing::error!(%error, "sealing the history anew failed");
+            Refused::Unavailable("sealing the history anew failed; what is done stays done".to_owned())
+        })
     }
 
     /// Reads on a thread that may block.

@@ -27,6 +27,13 @@ fn another_key_takes_over_while_everything_goes_on() {
     let (first, second) = (key_file(&site, "first.key", 1), key_file(&site, "second.key", 2));
     let daemon = start(&site, &first, None);
     fill(&daemon, &receiver);
+    daemon.org("kept", &receiver.url("/kept"), &Value::Null);
+    daemon.enqueue("kept", &json!({"type": "order.placed", "payload": {"canary": "was delivered"}}));
+    let delivered = |daemon: &Daemon<'_>| daemon.list("/v1/orgs/kept/history");
+    wait_until("a delivery is in the history", || delivered(&daemon).len() == 1);
+    let entry = format!("/v1/history/{}?payload=true", delivered(&daemon)[0]["id"].as_str().unwrap());
+    let kept = daemon.get(&entry);
+    assert_eq!(kept["payload"]["canary"], "was delivered");
     let before = seen(&daemon);
     let id = |daemon: &Daemon<'_>, which: &str| daemon.get("/v1/status")["store"]["keys"][which].clone();
     let first_id = id(&daemon, "current");
@@ -65,6 +72,7 @@ fn another_key_takes_over_while_everything_goes_on() {
     stopped(&site, &["verify"], &second).exits(0);
     let daemon = start(&site, &second, None);
     assert_eq!(seen(&daemon), before);
+    assert_eq!(daemon.get(&entry), kept, "the history is sealed anew as well");
     assert_eq!(daemon.try_enqueue("acme", &known).unwrap().expect(200).json()["duplicate"], true);
     assert_eq!(daemon.get("/v1/status")["counts"]["quarantined"], 0);
 }
