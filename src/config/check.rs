@@ -43,20 +43,8 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         cache_bytes: r.bytes("store.cache_bytes", MIB..=TIB),
         reserve_bytes: r.bytes_or_auto("store.reserve_bytes", 0..=1024 * TIB),
     };
-    let queue = QueueLimits {
-        max_deliveries: r.integer("queue.max_deliveries", 1..=1_000_000_000),
-        max_bytes: r.bytes("queue.max_bytes", KIB..=1024 * TIB),
-        max_total_deliveries: r.integer("queue.max_total_deliveries", 1..=1_000_000_000_000),
-        max_total_bytes: r.bytes("queue.max_total_bytes", KIB..=1024 * TIB),
-    };
-    let dead_letters = Kept {
-        age: r.duration("dead_letters.age", Duration::from_secs(1)..=KEPT_AGE_MAX),
-        bytes: r.bytes("dead_letters.bytes", KIB..=1024 * TIB),
-    };
-    let history = Kept {
-        age: r.duration("history.age", Duration::ZERO..=KEPT_AGE_MAX),
-        bytes: r.bytes("history.bytes", 0..=1024 * TIB),
-    };
+    let queue = queue(r);
+    let (dead_letters, history) = kept(r);
     let limits = Limits {
         max_body_bytes: small(r.bytes("limits.max_body_bytes", KIB..=BODY_BYTES_MAX)),
         max_line_bytes: small(r.bytes("limits.max_line_bytes", KIB..=BODY_BYTES_MAX)),
@@ -118,6 +106,28 @@ pub(super) fn check(layers: Layers) -> Result<Config, Invalid> {
         settings,
         warnings,
     })
+}
+
+fn queue(r: &mut Reader<'_>) -> QueueLimits {
+    QueueLimits {
+        max_deliveries: r.integer("queue.max_deliveries", 1..=1_000_000_000),
+        max_bytes: r.bytes("queue.max_bytes", KIB..=1024 * TIB),
+        max_total_deliveries: r.integer("queue.max_total_deliveries", 1..=1_000_000_000_000),
+        max_total_bytes: r.bytes("queue.max_total_bytes", KIB..=1024 * TIB),
+    }
+}
+
+/// How much of dead letters and history is kept.
+fn kept(r: &mut Reader<'_>) -> (Kept, Kept) {
+    let dead_letters = Kept {
+        age: r.duration("dead_letters.age", Duration::from_secs(1)..=KEPT_AGE_MAX),
+        bytes: r.bytes("dead_letters.bytes", KIB..=1024 * TIB),
+    };
+    let history = Kept {
+        age: r.duration("history.age", Duration::ZERO..=KEPT_AGE_MAX),
+        bytes: r.bytes("history.bytes", 0..=1024 * TIB),
+    };
+    (dead_letters, history)
 }
 
 fn egress(r: &mut Reader<'_>) -> Egress {

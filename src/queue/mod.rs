@@ -70,6 +70,7 @@ mod swap;
 mod tape;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod upkeep;
 mod usage;
 mod verbs;

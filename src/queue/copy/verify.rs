@@ -14,7 +14,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::judge::{Fault, Judge, Judged, KINDS, Kind, fault_at, kind_of};
+use super::judge::{Judge, Judged};
+use super::kind::{Fault, KINDS, Kind, fault_at, kind_of};
 use crate::queue::place::Place;
 use crate::queue::store::{SealedTree, Store, Trouble};
 use crate::queue::{OpenError, Queue, Refused, StoreHealth, StoreOptions};
