@@ -74,7 +74,7 @@ fn journal_gets_lines_with_fields_and_one_for_each_change_of_state() {
     );
     dies(&daemon, &receiver);
     let first = journal.line("acme");
-    has(&first, &["POSTRIDER_ORG=acme", "POSTRIDER_CREATED=true"]);
+    has(&first, &["POSTRIDER_ORG=acme", "POSTRIDER_AUDIT=true", "POSTRIDER_STATUS=201"]);
     let names =
         ["POSTRIDER_ORG=acme", "POSTRIDER_EVENT_ID=evt-1", "POSTRIDER_WEBHOOK=main", "POSTRIDER_SEQUENCE=1"];
     let retry = journal.line("evt-1");
@@ -88,7 +88,7 @@ fn journal_gets_lines_with_fields_and_one_for_each_change_of_state() {
     assert!(dead.starts_with("MESSAGE=dead letter org=\"acme\" event_id=evt-1"), "{dead}");
     for action in ["pause", "resume"] {
         daemon.admin("POST", &format!("/v1/orgs/acme/{action}"), &json!({})).expect(200);
-        has(&journal.line(&format!("org {action}")), &["POSTRIDER_ORG=acme"]);
+        has(&journal.line(&format!("/{action}")), &["POSTRIDER_ORG=acme", "POSTRIDER_AUDIT=true"]);
     }
     // What fails and then gets through is said twice: when it began, and when it was over.
     receiver.then("/", [503, 503].map(Answer::Status));
@@ -123,7 +123,7 @@ fn journal_is_found_where_stderr_is_its_stream() {
     command.env("JOURNAL_STREAM", format!("{}:{}", stderr.st_dev(), stderr.st_ino()));
     let daemon = site.start_command(command);
     daemon.admin("POST", "/v1/orgs/acme/pause", &json!({})).expect(200);
-    assert!(site.log().contains("<6>org paused org=acme"), "{}", site.log());
+    assert!(site.log().contains("<6>changed by a caller audit=true"), "{}", site.log());
     daemon.kill();
     let mut command = Journal::serve(&site);
     command.env("POSTRIDER_LOG_FORMAT", "journald");

@@ -390,6 +390,6 @@ fn profiles_are_given_and_shown_on_the_command_line() {
     assert!(list.contains("PROFILE") && list.contains("timetime"), "{list}");
     let list = run(&site, &["client", "list", "acme"]).exits(0).out;
     assert!(list.contains("PROFILE") && list.contains("timekit"), "{list}");
-    wait_until("the log has the saves", || site.log().contains("webhook saved"));
+    wait_until("the log has the saves", || site.log().contains("PUT /v1/orgs/{org}/webhooks/{webhook}"));
     assert!(!site.log().contains("k3y"));
 }
