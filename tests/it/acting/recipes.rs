@@ -10,7 +10,7 @@ use crate::support::{Answer, Daemon, Receiver, Site, wait_until};
 /// The commands of each recipe.
 fn recipes() -> Vec<String> {
     let readme = include_str!("../../../README.md");
-    let block = readme.split("**Act on it.**").nth(1).unwrap().split("```\n").nth(1).unwrap();
+    let block = readme.split("### Act on it\n").nth(1).unwrap().split("```\n").nth(1).unwrap();
     block.split("\n\n").map(str::to_owned).collect()
 }
 

@@ -88,6 +88,36 @@ fn booted_the_key_may_be_sealed() {
 }
 
 #[test]
+fn booted_another_key_and_another_store_take_over_while_producers_go_on() {
+    let (machine, _tree) = installed();
+    let load = Load::start(&machine);
+    let before = machine.service("MainPID");
+    load.producer.goes_on(20);
+    machine.must(&shown_below("**Another key"));
+    replaced(&machine, &before);
+    machine.run("test -e /etc/postrider/postrider-previous.key").exits(1);
+    let keys = machine.must("postrider status --json | tr -d ' \\n'");
+    assert!(keys.contains("\"previous\":null"), "{keys}");
+    load.producer.goes_on(20);
+    machine.must(
+        "postrider verify && postrider backup /root/postrider.backup &&
+         postrider verify --backup /root/postrider.backup --key-file /etc/postrider/postrider.key",
+    );
+    let before = machine.service("MainPID");
+    machine.must("postrider compact && systemctl restart postrider");
+    replaced(&machine, &before);
+    machine.logged("compact");
+    load.producer.goes_on(20);
+    load.end(0);
+
+    machine.must("postrider org put after-the-backup");
+    machine.must(&shown_below("**Restore"));
+    assert_eq!(machine.service("ActiveState"), "active");
+    assert!(!machine.must("postrider org list").contains("after-the-backup"));
+    machine.must("echo 1 | postrider enqueue --org acme --type t && postrider verify");
+}
+
+#[test]
 fn booted_a_reload_waits_for_the_verdict_and_fails_on_a_bad_file() {
     let (machine, _tree) = installed();
     let one = "postrider enqueue --org acme --type t --attribute a=1 --attribute b=2 /dev/stdin";
