@@ -2,7 +2,7 @@
 //!
 //! It is written here, around every call, so a call that is added is covered without doing anything. What it says is stable:
 //! `audit=true`, `call` (method and route), `org` and `id` where the call names them, `touched` (how many things it changed),
-//! `dropped` (what went with a deleted org or client), `status`, `problem` if it was refused, and the peer's `uid` and `pid` as
+//! `dropped` (what went with a deleted org or client), `reason` (of a pause or a skip, as it was given), `status`, `problem` if it was refused, and the peer's `uid` and `pid` as
 //! the kernel names them. Names only: nothing of bodies, payloads or secrets. Reads and what producers hand in leave none, nor
 //! do tests of webhooks and sources, which have lines of their own, and dry runs.
 
@@ -11,6 +11,8 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use axum::routing::MethodRouter;
 use http::{Extensions, Method};
+
+use percent_encoding::percent_decode_str;
 
 use crate::model::OrgId;
 use crate::serving::{Peer, Process, problem};
@@ -38,6 +40,8 @@ pub(super) struct Did {
     pub(super) org: Option<OrgId>,
     /// It only said what it would do.
     pub(super) dry_run: bool,
+    /// Why, in the caller's words.
+    pub(super) reason: Option<String>,
 }
 
 impl Did {
@@ -74,16 +78,21 @@ async fn note(route: &'static str, request: Request, next: Next) -> Response {
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let (uid, pid) = caller(request.extensions());
+    let (org, id) = names(route, &path);
+    let call = format!("{method} {route}");
+    let mut cut = Cut { call: &call, org: org.as_deref(), id: id.as_deref(), uid, pid, answered: false };
     let response = next.run(request).await;
+    cut.answered = true;
+    drop(cut);
+    let said = response.extensions().get::<Did>().is_some();
     let did = response.extensions().get::<Did>().cloned().unwrap_or_else(|| Did::touched(1));
     if did.dry_run {
         return response;
     }
-    let (org, id) = names(route, &path);
     let org = org.or_else(|| did.org.as_ref().map(ToString::to_string));
-    let (call, status) = (format!("{method} {route}"), response.status().as_u16());
+    let status = response.status().as_u16();
     if response.status().is_success() {
-        let Did { touched, dropped, .. } = did;
+        let Did { touched, dropped, reason, .. } = did;
         tracing::info!(
             audit = true,
             call,
@@ -91,6 +100,7 @@ async fn note(route: &'static str, request: Request, next: Next) -> Response {
             id,
             touched,
             dropped,
+            reason,
             status,
             uid,
             pid,
@@ -98,9 +108,31 @@ async fn note(route: &'static str, request: Request, next: Next) -> Response {
         );
     } else {
         let problem = response.extensions().get::<problem::Kind>().map(|kind| kind.code());
-        tracing::info!(audit = true, call, org, id, status, problem, uid, pid, "refused to a caller");
+        // Refused before its end, it may have done a part.
+        let touched = (said && did.touched > 0).then_some(did.touched);
+        let message = if touched.is_some() { "changed in part by a caller" } else { "refused to a caller" };
+        tracing::info!(audit = true, call, org, id, touched, status, problem, uid, pid, "{message}");
     }
     response
+}
+
+/// A call whose connection was closed before its end: what it asked for may be done all the same.
+struct Cut<'a> {
+    call: &'a str,
+    org: Option<&'a str>,
+    id: Option<&'a str>,
+    uid: Option<u32>,
+    pid: Option<i32>,
+    answered: bool,
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        let Cut { call, org, id, uid, pid, answered } = *self;
+        if !answered {
+            tracing::info!(audit = true, call, org, id, uid, pid, "cut off for a caller: it may be done");
+        }
+    }
 }
 
 /// Who called; nobody can tell where a command works on the store of a stopped daemon.
@@ -116,11 +148,12 @@ fn caller(extensions: &Extensions) -> (Option<u32>, Option<i32>) {
 fn names(route: &str, path: &str) -> (Option<String>, Option<String>) {
     let (mut org, mut id) = (None, None);
     for (part, given) in route.split('/').zip(path.split('/')) {
+        let given = percent_decode_str(given).decode_utf8_lossy();
         let fits = given.len() <= NAME_MAX
             && given.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         match part {
-            "{org}" if fits => org = Some(given.to_owned()),
-            _ if part.starts_with('{') && fits => id = Some(given.to_owned()),
+            "{org}" if fits => org = Some(given.into_owned()),
+            _ if part.starts_with('{') && fits => id = Some(given.into_owned()),
             _ => {}
         }
     }
@@ -139,6 +172,11 @@ mod tests {
         assert_eq!(
             names("/v1/dead-letters/{id}/retry", "/v1/dead-letters/1-2/retry"),
             (None, Some("1-2".into()))
+        );
+        assert_eq!(
+            names("/v1/orgs/{org}", "/v1/orgs/%7Aeta").0.as_deref(),
+            Some("zeta"),
+            "as the router reads it"
         );
         assert_eq!(names("/v1/orgs/{org}", "/v1/orgs/a%0Ab"), (None, None));
         assert_eq!(names("/v1/orgs/{org}", &format!("/v1/orgs/{}", "a".repeat(129))), (None, None));

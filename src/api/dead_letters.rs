@@ -76,7 +76,11 @@ pub(super) async fn discard(
     DeadLetterName(name): DeadLetterName,
 ) -> Result<StatusCode, Problem> {
     let id = find(&app, &name).await?;
-    if app.queue.discard(vec![id]).await? == 0 {
+    let changed = app.queue.discard(vec![id]).await?;
+    if let Some(refused) = changed.refused {
+        return Err(refused.into());
+    }
+    if changed.done == 0 {
         return Err(unknown());
     }
     Ok(StatusCode::NO_CONTENT)
@@ -90,11 +94,17 @@ pub(super) async fn retry(
 ) -> Result<Response, Problem> {
     let at = place(&Members::parse(&body, &["at"])?)?;
     let id = find(&app, &name).await?;
-    if dead_letters::retry(&app.queue, vec![id], at).await? == 0 {
+    let changed = dead_letters::retry(&app.queue, vec![id], at).await?;
+    if let Some(refused) = changed.refused {
+        return Err(refused.into());
+    }
+    if changed.done == 0 {
         let org_is_gone = app.queue.directory().by_number(id.org).is_none();
         return Err(if org_is_gone { Refused::UnknownOrg.into() } else { unknown() });
     }
-    Ok(Json(Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false }).into_response())
+    let org = app.queue.directory().by_number(id.org).map(|org| org.id.clone());
+    let answer = Answer { matched: 1, retried: Some(1), discarded: None, dry_run: false };
+    Ok((Did { org, ..Did::touched(1) }.said(), Json(answer)).into_response())
 }
 
 /// `"at"`: where in its queue what is retried goes.
@@ -138,6 +148,10 @@ async fn many(
     let run = dead_letters::run(&app.queue, &filter, done, clock::now()).await?;
     let discards = action == Action::Discard;
     let did = Did { dry_run, org: filter.org, ..Did::touched(run.done) };
+    if let Some(refused) = run.refused {
+        let verb = if discards { "discarded" } else { "retried" };
+        return Ok(partly(refused, did, verb, ""));
+    }
     let answer = Answer {
         matched: run.matched,
         retried: (!discards).then_some(run.done),
@@ -145,6 +159,13 @@ async fn many(
         dry_run,
     };
     Ok((did.said(), Json(answer)).into_response())
+}
+
+/// The answer to a call that was refused after a part of it was done; `first` says where it ended.
+pub(super) fn partly(refused: Refused, did: Did, verb: &str, first: &str) -> Response {
+    let problem = Problem::from(refused);
+    let detail = format!("{}; {} of those that match were {verb} before{first}", problem.detail, did.touched);
+    (did.said(), Problem { detail, ..problem }).into_response()
 }
 
 impl From<Filter> for DeadFilter {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::audit::Did;
 use super::body::{JsonBody, OptionalJsonBody};
+use super::dead_letters::partly;
 use super::filter::{Filter, Many};
 use super::params::{KnownOrg, MaybeHistoryId, Query, cursor};
 use super::wire::{HistoryListed, HistoryShown, Members, Page};
@@ -87,15 +88,11 @@ pub(super) async fn replay_many(State(app): State<Arc<App>>, body: JsonBody) -> 
         Many::read(&body.bytes, (FILTERS, IN_BODY), "delivery in the history", &catalogue)?;
     let org = filter.org.clone();
     let run = app.queue.replay_matching(filter.into(), dry_run).await?;
-    if let Some((id, refused)) = run.replay.refused {
-        let problem = Problem::from(refused);
-        let detail = format!(
-            "{}; {} of those that match were replayed before, and {id} is the first that was not",
-            problem.detail, run.replay.replayed
-        );
-        return Err(Problem { detail, ..problem });
-    }
     let did = Did { org, dry_run, ..Did::touched(run.replay.replayed) };
+    if let Some((id, refused)) = run.replay.refused {
+        let first = format!(", and {id} is the first that was not");
+        return Ok(partly(refused, did, "replayed", &first));
+    }
     let answer = Answer { matched: run.matched, replayed: run.replay.replayed, dry_run };
     Ok((did.said(), Json(answer)).into_response())
 }

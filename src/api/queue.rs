@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::json;
 
+use super::audit::Did;
 use super::body::OptionalJsonBody;
 use super::params::{KnownOrg, Query, cursor};
 use super::wire::{Members, PauseOut, QueuedOut};
@@ -125,8 +126,10 @@ pub(super) async fn skip(
 ) -> Result<Response, Problem> {
     let reason = reason(&body)?;
     let waited_for = attempt_ended(&app, &org).await;
+    let did = Did { reason: reason.clone(), ..Did::touched(1) };
     let id = app.queue.skip(&org.id, waited_for, reason, clock::now()).await?;
-    Ok(Json(json!({ "dead_letter": id.to_string(), "sequence": id.sequence })).into_response())
+    let answer = json!({ "dead_letter": id.to_string(), "sequence": id.sequence });
+    Ok((did.said(), Json(answer)).into_response())
 }
 
 /// Waits until the attempt of the head that is in flight has ended, as it does within its webhook's timeout, and answers
@@ -151,8 +154,9 @@ pub(super) async fn pause(
     OptionalJsonBody(body): OptionalJsonBody,
 ) -> Result<Response, Problem> {
     let reason = reason(&body)?;
+    let did = Did { reason: reason.clone(), ..Did::touched(1) };
     app.queue.pause(&org.id, reason, clock::now()).await?;
-    Ok(Json(standing(&app, &org)).into_response())
+    Ok((did.said(), Json(standing(&app, &org))).into_response())
 }
 
 /// `POST …/resume`. It may give a reason as well; it goes to nobody but the log of whoever asked.

@@ -6,9 +6,9 @@
 mod tests;
 
 use crate::model::{DeadLetterId, EventId, UnixMs};
-use crate::queue::{DeadFilter, Queue, Refused};
+use crate::queue::{Changed, DeadFilter, Queue, Refused};
 
-/// Dead letters handled in one step: each step is one commit, so that a run over many never holds up the queues.
+/// Dead letters looked for at a time.
 const STEP: usize = 500;
 /// The most candidates named when an event's id is not enough to tell.
 const CANDIDATES_MAX: usize = 20;
@@ -56,8 +56,8 @@ impl std::str::FromStr for At {
     }
 }
 
-/// Puts dead letters into their orgs' queues again. Answers how many were there.
-pub async fn retry(queue: &Queue, ids: Vec<DeadLetterId>, at: At) -> Result<u64, Refused> {
+/// Puts dead letters into their orgs' queues again.
+pub async fn retry(queue: &Queue, ids: Vec<DeadLetterId>, at: At) -> Result<Changed, Refused> {
     match at {
         At::Tail => queue.revive(ids).await,
         At::Head => queue.revive_at_head(ids).await,
@@ -65,17 +65,19 @@ pub async fn retry(queue: &Queue, ids: Vec<DeadLetterId>, at: At) -> Result<u64,
 }
 
 /// What a run came to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Run {
     /// Dead letters that matched.
     pub matched: u64,
     /// Those among them that were retried or discarded. Fewer than `matched` when some went away meanwhile, or when
     /// their org has been deleted.
     pub done: u64,
+    /// Why the run ended before its end.
+    pub refused: Option<Refused>,
 }
 
 /// Applies `action` to every dead letter that matches and had died by `now`, in the order in which they were accepted. One that
-/// dies again while the run goes on is not met a second time.
+/// dies again while the run goes on is not met a second time. Ends at the first that is refused.
 pub async fn run(queue: &Queue, filter: &DeadFilter, action: Action, now: UnixMs) -> Result<Run, Refused> {
     let end = UnixMs(now.0.saturating_add(1));
     let until = Some(filter.until.map_or(end, |until| until.min(end)));
@@ -85,15 +87,22 @@ pub async fn run(queue: &Queue, filter: &DeadFilter, action: Action, now: UnixMs
     loop {
         let (ids, next) = queue.dead_in_order(filter.clone(), after, STEP).await?;
         total.matched += ids.len() as u64;
-        total.done += match action {
-            _ if ids.is_empty() => 0,
-            Action::Retry(at) => retry(queue, ids, at).await?,
-            Action::Discard => queue.discard(ids).await?,
-            Action::Count => 0,
+        let step = match action {
+            Action::Retry(at) => retry(queue, ids, at).await,
+            Action::Discard => queue.discard(ids).await,
+            Action::Count => Ok(Changed::default()),
         };
+        match step {
+            Ok(step) => {
+                total.done += step.done;
+                total.refused = step.refused;
+            }
+            Err(refused) if total.done == 0 => return Err(refused),
+            Err(refused) => total.refused = Some(refused),
+        }
         match next {
-            Some(next) => after = Some(next),
-            None => return Ok(total),
+            Some(next) if total.refused.is_none() => after = Some(next),
+            _ => return Ok(total),
         }
     }
 }

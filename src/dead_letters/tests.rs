@@ -84,16 +84,16 @@ async fn a_run_takes_all_that_match_in_order_of_death() {
     let (queue, _dir) = queue_with(letters).await;
     let all = letters as u64;
     let counted = run(&queue, &ANY, Action::Count, UnixMs(i64::MAX)).await.unwrap();
-    assert_eq!(counted, Run { matched: all, done: 0 });
+    assert_eq!(counted, Run { matched: all, done: 0, refused: None });
     assert!(payloads(&queue).await.is_empty());
 
     let filter = DeadFilter { since: Some(UnixMs(3)), ..ANY };
     let retried = run(&queue, &filter, Action::Retry(At::Tail), UnixMs(i64::MAX)).await.unwrap();
-    assert_eq!(retried, Run { matched: all - 2, done: all - 2 });
+    assert_eq!(retried, Run { matched: all - 2, done: all - 2, refused: None });
     assert_eq!(payloads(&queue).await, (3..=letters).collect::<Vec<_>>());
 
     let discarded = run(&queue, &ANY, Action::Discard, UnixMs(i64::MAX)).await.unwrap();
-    assert_eq!(discarded, Run { matched: 2, done: 2 });
+    assert_eq!(discarded, Run { matched: 2, done: 2, refused: None });
     assert_eq!(run(&queue, &ANY, Action::Count, UnixMs(i64::MAX)).await.unwrap(), Run::default());
 }
 
@@ -101,7 +101,7 @@ async fn a_run_takes_all_that_match_in_order_of_death() {
 async fn what_dies_after_the_start_of_a_run_is_left_alone() {
     let (queue, _dir) = queue_with(3).await;
     let retried = run(&queue, &ANY, Action::Retry(At::Tail), UnixMs(2)).await.unwrap();
-    assert_eq!(retried, Run { matched: 2, done: 2 });
+    assert_eq!(retried, Run { matched: 2, done: 2, refused: None });
     assert_eq!(payloads(&queue).await, [1, 2]);
 }
 

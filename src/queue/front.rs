@@ -10,20 +10,21 @@
 //! Order of writes, the reverse of burying: chunks, the delivery, the org's state (which forgets attempts of an earlier life),
 //! and then the letter is removed, which is the commit point: where both are found at open, the letter counts.
 
+use super::append::room;
 use super::key::{self, InDead, InQueue, Part};
 use super::ledger::OrgQueue;
 use super::read::dead_payload;
 use super::record::{Body, DeadRecord, DeliveryRecord};
 use super::recovery::Recovery;
 use super::store::{INLINE_BYTES_MAX, Row, SealedTree, Store, Trouble};
-use super::writer::Writer;
-use super::{Queue, Refused, settle};
+use super::writer::{Applied, Writer};
+use super::{Changed, Queue, Refused, settle};
 use crate::model::{DeadLetterId, Head, OrgNumber, Sequence};
 
 impl Queue {
     /// Puts these dead letters before what waits in their orgs' queues, with fresh attempts and the sequences that they had;
-    /// among themselves they are in the order of those. Answers how many were there, as [`Queue::revive`] does.
-    pub async fn revive_at_head(&self, ids: Vec<DeadLetterId>) -> Result<u64, Refused> {
+    /// among themselves they are in the order of those. For the rest as [`Queue::revive`].
+    pub async fn revive_at_head(&self, ids: Vec<DeadLetterId>) -> Result<Changed, Refused> {
         self.each(ids, revive).await
     }
 }
@@ -77,22 +78,24 @@ pub(super) fn is_under_way(
     }
 }
 
-/// Puts a dead letter before its org's queue. `false` if it, or its org, is gone.
-fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
+/// Puts a dead letter before its org's queue. `None` if it, or its org, is gone.
+fn revive(writer: &mut Writer, id: DeadLetterId) -> Applied<Option<u64>> {
     let DeadLetterId { org, sequence } = id;
     let store = writer.store.clone();
     let place = key::of_sequence(InDead::Letter as u8, org, sequence);
     let Some(mut letter) = store.dead.row(&place)?.and_then(|row| row.read::<DeadRecord>().ok()) else {
-        return Ok(false);
+        return Ok(Ok(None));
     };
-    if writer.org_name(org).is_none() {
-        return Ok(false);
-    }
-    let Ok(payload) = dead_payload(&store, id, &mut letter.delivery)? else { return Ok(false) };
+    let Some(settings) = writer.org_name(org).and_then(|name| writer.org(&name)) else { return Ok(Ok(None)) };
     if !writer.queue_mut(org)?.is_before(sequence) {
         // Only a state that was made anew can know less of sequences than the letter does.
         return settle::revive(writer, id);
     }
+    let size = letter.delivery.size;
+    if let Err(refused) = room(writer, &settings, 1, size, size)? {
+        return Ok(Err(refused));
+    }
+    let Ok(payload) = dead_payload(&store, id, &mut letter.delivery)? else { return Ok(Ok(None)) };
     let tree = store.queue_for_writing(org)?;
     let body = if payload.len() <= INLINE_BYTES_MAX {
         Body::Inline(payload)
@@ -111,7 +114,7 @@ fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
         }
     })?;
     writer.write_state(org)?;
-    settle::remove_letter(writer, id)
+    Ok(Ok(settle::remove_letter(writer, id)?.then_some(size)))
 }
 
 impl Recovery<'_> {

@@ -49,6 +49,7 @@ mod heads;
 mod history;
 mod key;
 mod ledger;
+mod letters;
 mod mark;
 mod named;
 mod names;
@@ -86,6 +87,7 @@ pub use copy::{BackupFailed, Compacted, Fault, KeysInUse, Kind, Part, Rekeyed, R
 pub use directory::{Directory, Org};
 pub use figures::Figures;
 pub use history::{HistoryFilter, HistoryPage, HistoryUsage, Replay, ReplayRun};
+pub use letters::Changed;
 pub use named::NamedOrgs;
 pub use request::{AppendRequest, AppendedRequest, RequestAnswer, RequestKey};
 pub use retention::{Kept, Retention};

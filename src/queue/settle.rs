@@ -142,6 +142,17 @@ pub(super) fn bury(
     if let Some(attempt) = last {
         put_attempt(&store.dead, InDead::Attempt as u8, claim, attempt)?;
     }
+    if death.reason == DeadReason::Skipped {
+        let (event_id, webhook, reason) = (&record.event_id, &record.webhook, death.reason.code());
+        tracing::warn!(
+            org = org.as_str(),
+            event_id,
+            sequence = claim.sequence.0,
+            webhook,
+            reason,
+            "dead letter"
+        );
+    }
     let letter = DeadRecord {
         org: org.as_str().to_owned(),
         delivery: record,
@@ -303,21 +314,23 @@ pub(super) fn set_pause(writer: &mut Writer, org: &OrgId, pause: Option<Pause>) 
 }
 
 /// Appends a dead letter to its org's queue, fresh. The state record names it, so that a crash before its removal does
-/// not make it come twice, and nothing of it counts before that. `false` if it, or its org, is gone.
-pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trouble> {
+/// not make it come twice, and nothing of it counts before that. `None` if it, or its org, is gone.
+pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Applied<Option<u64>> {
     let store = writer.store.clone();
     let place = key::of_sequence(InDead::Letter as u8, id.org, id.sequence);
     let Some(mut letter) = store.dead.row(&place)?.and_then(|row| row.read::<DeadRecord>().ok()) else {
-        return Ok(false);
+        return Ok(Ok(None));
     };
-    if writer.org_name(id.org).is_none() {
-        return Ok(false);
-    }
-    let Ok(payload) = super::read::dead_payload(&store, id, &mut letter.delivery)? else { return Ok(false) };
-    let queue = writer.queue_mut(id.org)?;
-    let first = queue.next;
-    let record =
-        DeliveryRecord { bytes_before: queue.bytes_total, alone: false, seen: None, ..letter.delivery };
+    let Some(org) = writer.org_name(id.org).and_then(|name| writer.org(&name)) else { return Ok(Ok(None)) };
+    let size = letter.delivery.size;
+    let (first, bytes_before) = match super::append::room(writer, &org, 1, size, size)? {
+        Ok(place) => place,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let Ok(payload) = super::read::dead_payload(&store, id, &mut letter.delivery)? else {
+        return Ok(Ok(None));
+    };
+    let record = DeliveryRecord { bytes_before, alone: false, seen: None, ..letter.delivery };
     let webhook = record.webhook.clone();
     writer.tell(|writer| {
         let fact = Fact::new(Happened::Revived, clock::now(), writer.org_name(id.org)?);
@@ -326,7 +339,7 @@ pub(super) fn revive(writer: &mut Writer, id: DeadLetterId) -> Result<bool, Trou
     super::append::put_deliveries(writer, id.org, first, record, &[webhook], &payload)?;
     writer.queue_mut(id.org)?.last_revived = Some(id.sequence);
     writer.write_state(id.org)?;
-    remove_letter(writer, id)
+    Ok(Ok(remove_letter(writer, id)?.then_some(size)))
 }
 
 /// Removes a dead letter: its place in time, itself, then what belonged to it. `false` if there is none.

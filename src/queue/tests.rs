@@ -236,8 +236,8 @@ impl Pair {
             Action::Revive { org, nth } => {
                 let Some((&sequence, _)) = self.orgs[org].dead.iter().nth(nth) else { return };
                 let id = DeadLetterId { org: self.org(org).number, sequence: Sequence(sequence) };
-                assert_eq!(self.queue().revive(vec![id]).await, Ok(1));
-                assert_eq!(self.queue().revive(vec![id]).await, Ok(0));
+                assert_eq!(self.queue().revive(vec![id]).await.map(|changed| changed.done), Ok(1));
+                assert_eq!(self.queue().revive(vec![id]).await.map(|changed| changed.done), Ok(0));
                 let model = &mut self.orgs[org];
                 let mut item = model.dead.remove(&sequence).unwrap();
                 item.sequence = model.next;
@@ -248,7 +248,7 @@ impl Pair {
             Action::Discard { org, nth } => {
                 let Some((&sequence, _)) = self.orgs[org].dead.iter().nth(nth) else { return };
                 let id = DeadLetterId { org: self.org(org).number, sequence: Sequence(sequence) };
-                assert_eq!(self.queue().discard(vec![id]).await, Ok(1));
+                assert_eq!(self.queue().discard(vec![id]).await.map(|changed| changed.done), Ok(1));
                 self.orgs[org].dead.remove(&sequence);
             }
             Action::Pause { org, on } => {

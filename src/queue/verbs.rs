@@ -373,32 +373,6 @@ impl Queue {
         self.read(move |shared| read::dead_show(&shared.store, id, payload)).await
     }
 
-    /// Appends these dead letters to their orgs' queues in this order, with fresh attempts. Answers how many were
-    /// there; those that are gone, or whose org is gone, are passed over.
-    pub async fn revive(&self, ids: Vec<DeadLetterId>) -> Result<u64, Refused> {
-        self.each(ids, settle::revive).await
-    }
-
-    /// Removes these dead letters for good. Answers how many were there.
-    pub async fn discard(&self, ids: Vec<DeadLetterId>) -> Result<u64, Refused> {
-        self.each(ids, settle::remove_letter).await
-    }
-
-    pub(super) async fn each(
-        &self,
-        ids: Vec<DeadLetterId>,
-        change: fn(&mut Writer, DeadLetterId) -> Result<bool, Trouble>,
-    ) -> Result<u64, Refused> {
-        self.commit(0, move |writer| {
-            let mut changed = 0;
-            for id in ids {
-                changed += u64::from(change(writer, id)?);
-            }
-            Ok(Ok(changed))
-        })
-        .await
-    }
-
     /// Changes when the store stops or starts accepting.
     pub fn health(&self) -> watch::Receiver<StoreHealth> {
         self.shared.health.clone()

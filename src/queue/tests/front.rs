@@ -7,8 +7,8 @@ impl Pair {
     pub(super) async fn revive_at_head(&mut self, org: usize, nth: usize) {
         let Some((&sequence, _)) = self.orgs[org].dead.iter().nth(nth) else { return };
         let id = self.letter(org, sequence);
-        assert_eq!(self.queue().revive_at_head(vec![id]).await, Ok(1));
-        assert_eq!(self.queue().revive_at_head(vec![id]).await, Ok(0));
+        assert_eq!(self.queue().revive_at_head(vec![id]).await.map(|changed| changed.done), Ok(1));
+        assert_eq!(self.queue().revive_at_head(vec![id]).await.map(|changed| changed.done), Ok(0));
         self.put_before(org, sequence);
     }
 
@@ -85,7 +85,7 @@ fn what_is_under_way_counts_although_something_was_put_before_it() {
         let under_way = pair.claim(0).unwrap();
         for sequence in [3, 1] {
             let id = pair.letter(0, sequence);
-            assert_eq!(pair.queue().revive_at_head(vec![id]).await, Ok(1));
+            assert_eq!(pair.queue().revive_at_head(vec![id]).await.map(|changed| changed.done), Ok(1));
             pair.put_before(0, sequence);
             pair.check().await;
         }
@@ -101,7 +101,7 @@ fn what_is_under_way_counts_although_something_was_put_before_it() {
         // The attempt of 1 is under way, is not by itself displaced by 2, and fails: its retry is overtaken by nothing.
         let first = Claim { sequence: Sequence(1), ..under_way };
         let id = pair.letter(0, 2);
-        assert_eq!(pair.queue().revive_at_head(vec![id]).await, Ok(1));
+        assert_eq!(pair.queue().revive_at_head(vec![id]).await.map(|changed| changed.done), Ok(1));
         assert_eq!(pair.queue().defer(first, attempt(1), UnixMs(5000)).await, Ok(Settled::Applied));
         assert_eq!(pair.order().await, [1, 2, 3, 5, 6]);
         assert_eq!(pair.queue().done(first, 100).await, Ok(Settled::Applied));
@@ -116,7 +116,7 @@ fn what_is_under_way_counts_although_something_was_put_before_it() {
         }
         let fifth = Claim { sequence: Sequence(5), ..under_way };
         let id = pair.letter(0, 2);
-        assert_eq!(pair.queue().revive_at_head(vec![id]).await, Ok(1));
+        assert_eq!(pair.queue().revive_at_head(vec![id]).await.map(|changed| changed.done), Ok(1));
         assert_eq!(pair.queue().defer(fifth, attempt(1), UnixMs(5000)).await, Ok(Settled::Applied));
         for _ in 0..2 {
             assert_eq!(pair.order().await, [5, 2, 6]);
