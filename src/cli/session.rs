@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::fs::Mode;
+
 use super::exit::{Exit, Failure, Result};
 use super::transport::Transport;
 use super::{Context, output};
@@ -65,6 +67,8 @@ impl Context {
 
     /// What a store in this directory is opened with.
     pub(super) fn options(&self, config: &Config, dir: PathBuf) -> Result<StoreOptions> {
+        // What is made in a state directory is for its owner.
+        rustix::process::umask(Mode::from_raw_mode(0o077));
         let paths = self.paths()?;
         let unusable = |error: key::KeyError| Failure::failed(error.to_string());
         let key = key::find(&key::Place::of(&paths, &self.env)).map_err(unusable)?;

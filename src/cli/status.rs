@@ -13,7 +13,18 @@ pub(super) async fn run(context: &Context) -> Result<()> {
     } else {
         output::pairs(output::leaves(&status))?;
     }
+    if is_full(&status) {
+        return Err(Failure::new(
+            Exit::NotFound,
+            "the queues of all orgs together are full: events are refused",
+        ));
+    }
     if accepts(&status) { Ok(()) } else { Err(Failure::silent(Exit::NotFound)) }
+}
+
+/// Whether what waits in all queues is at its limit.
+fn is_full(status: &Value) -> bool {
+    status.pointer("/limits/used").and_then(Value::as_f64).is_some_and(|used| used >= 1.0)
 }
 
 fn accepts(status: &Value) -> bool {
@@ -34,5 +45,6 @@ mod tests {
         assert!(!accepts(&json!({"store": {"health": "disk-full"}, "draining": false})));
         assert!(!accepts(&json!({"store": {"health": "failed"}, "draining": false})));
         assert!(!accepts(&json!({"store": {"health": "accepting"}, "draining": true})));
+        assert!(is_full(&json!({"limits": {"used": 1.0}})) && !is_full(&json!({"limits": {"used": 0.999}})));
     }
 }

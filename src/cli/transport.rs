@@ -119,8 +119,9 @@ fn unreachable(path: &Path, error: &std::io::Error) -> Failure {
     let path = path.display();
     let message = match error.kind() {
         ErrorKind::NotFound | ErrorKind::ConnectionRefused => format!(
-            "the daemon is not reachable at {path}: {error}\nStart it with `postrider serve`, or say where it is with \
-             --runtime-dir or POSTRIDER_RUNTIME_DIR"
+            "the daemon is not reachable at {path}: {error}\nUnder systemd, `systemctl status postrider` says why and `systemctl \
+             start postrider` starts it. Else start it with `postrider serve`, or say where it is with --runtime-dir or \
+             POSTRIDER_RUNTIME_DIR"
         ),
         ErrorKind::PermissionDenied => format!(
             "the daemon's socket {path} may not be opened: {error}\nYour user must be in the socket's group"
@@ -150,6 +151,7 @@ pub(super) fn refusal(status: u16, problem: &Value) -> Failure {
         429 | 503 | 507 => Exit::TryAgain,
         // There is no head to act on: what was asked is not so.
         409 if is("urn:postrider:queue-empty") => Exit::NotFound,
+        409 if is("urn:postrider:upkeep-busy") => Exit::TryAgain,
         // What `serve` would say of the same file.
         422 if is("urn:postrider:reload-failed") => Exit::BadConfig,
         _ => Exit::Failed,

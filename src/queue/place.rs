@@ -9,7 +9,7 @@
 //! history/         what was delivered: see history/
 //! store.made       says that a store was made here: where it is gone, none is made in its place
 //! store.new/       a creation or restoration that was cut off; removed
-//! store.compact/   a rewriting of the store, and store.old/ what it replaces: see swap.rs
+//! `.compact-new/`  a rewriting of the store, and `.compact-old/` what it replaces: see swap.rs
 //! ```
 
 use std::fs::{self, File, OpenOptions};

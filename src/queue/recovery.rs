@@ -290,7 +290,10 @@ impl Recovery<'_> {
             let row = row?;
             dead.note(&row);
             if let Some(org) = key::org_in(&row.key) {
-                queues.entry(org).or_insert_with(OrgQueue::empty).dead_letters += 1;
+                // Those of a deleted org are on their way out.
+                if self.known.contains(&org) {
+                    queues.entry(org).or_insert_with(OrgQueue::empty).dead_letters += 1;
+                }
                 letters += 1;
             }
         }

@@ -3,10 +3,10 @@
 //!
 //! | in the state directory | what happened | what is done |
 //! |---|---|---|
-//! | `store`, `store.compact` | the rewriting was cut off | `store.compact` goes |
-//! | `store.old`, `store.compact`, no `store` | the swap was cut off; the new store is whole and on disk | it becomes `store`, `store.old` goes |
-//! | `store`, `store.old` | the swap is done | `store.old` goes |
-//! | `store.old` alone | somebody removed the new one | it becomes `store` again |
+//! | `store`, `.compact-new` | the rewriting was cut off | `.compact-new` goes |
+//! | `.compact-old`, `.compact-new`, no `store` | the swap was cut off; the new store is whole and on disk | it becomes `store`, `.compact-old` goes |
+//! | `store`, `.compact-old` | the swap is done | `.compact-old` goes |
+//! | `.compact-old` alone | somebody removed the new one | it becomes `store` again |
 //!
 //! The directory is synced between the renames, so a power cut cannot bring about anything else.
 
@@ -17,9 +17,9 @@ use std::path::Path;
 use super::place::{STORE, sync_dir};
 
 /// Where the store is rewritten.
-pub(super) const COMPACT: &str = "store.compact";
+pub(super) const COMPACT: &str = ".compact-new";
 /// Where the old one waits until the new one is in its place.
-pub(super) const OLD: &str = "store.old";
+pub(super) const OLD: &str = ".compact-old";
 
 /// Whether there is a store in this state directory, be it in the middle of a swap.
 pub(super) fn has_store(dir: &Path) -> bool {
@@ -60,10 +60,10 @@ mod tests {
     fn every_cut_is_finished_or_undone() {
         for (there, remains) in [
             (&["store"][..], "store"),
-            (&["store", "store.compact"], "store"),
-            (&["store.old", "store.compact"], "store.compact"),
-            (&["store", "store.old"], "store"),
-            (&["store.old"], "store.old"),
+            (&["store", COMPACT], "store"),
+            (&[OLD, COMPACT], COMPACT),
+            (&["store", OLD], "store"),
+            (&[OLD], OLD),
         ] {
             let dir = tempfile::tempdir().unwrap();
             for name in there {

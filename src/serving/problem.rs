@@ -278,8 +278,8 @@ impl From<Refused> for Problem {
 }
 
 /// How to delete an org all the same.
-const DISCARD: &str =
-    "retry or discard them first, or delete the org with ?discard=true (--discard on the command line)";
+const DISCARD: &str = "let deliveries drain or skip them, retry or discard dead letters, or delete the org with ?discard=true (--discard on the \
+     command line)";
 
 impl From<intake::Refused> for Problem {
     fn from(refused: intake::Refused) -> Problem {

@@ -22,8 +22,11 @@ pub use filter::Filter;
 
 /// Who may listen at once.
 pub const LISTENERS_MAX: usize = 16;
-/// Facts that wait for one listener: a second of the busiest daemon, and a few MiB at most.
+/// Facts that wait for one listener: a second of the busiest daemon, and a few MiB at most. One that names many webhooks
+/// counts as several.
 const WAITING_MAX: usize = 8192;
+/// As many webhooks count as one fact.
+const WEBHOOKS_PER_FACT: usize = 8;
 
 /// Where facts are told and heard. Shared by everybody.
 #[derive(Debug, Default)]
@@ -37,8 +40,20 @@ pub struct Hub {
 #[derive(Debug)]
 struct Line {
     filter: Filter,
-    waiting: Mutex<VecDeque<Heard>>,
+    waiting: Mutex<Waiting>,
     more: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    heard: VecDeque<Heard>,
+    /// What they count as.
+    weight: usize,
+}
+
+/// What a fact counts as.
+fn weight(fact: &Fact) -> usize {
+    1 + fact.webhooks.len() / WEBHOOKS_PER_FACT
 }
 
 /// What a listener hears.
@@ -98,17 +113,18 @@ impl Hub {
 impl Line {
     fn put(&self, fact: Arc<Fact>) {
         let mut waiting = self.waiting();
-        if waiting.len() < WAITING_MAX {
-            waiting.push_back(Heard::Fact(fact));
-        } else if let Some(Heard::Lost(count)) = waiting.back_mut() {
+        if waiting.weight < WAITING_MAX {
+            waiting.weight += weight(&fact);
+            waiting.heard.push_back(Heard::Fact(fact));
+        } else if let Some(Heard::Lost(count)) = waiting.heard.back_mut() {
             *count += 1;
         } else {
-            waiting.push_back(Heard::Lost(1));
+            waiting.heard.push_back(Heard::Lost(1));
         }
         self.more.notify_one();
     }
 
-    fn waiting(&self) -> MutexGuard<'_, VecDeque<Heard>> {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -133,7 +149,12 @@ impl Listener {
 
     /// What is there already.
     pub fn at_once(&mut self) -> Option<Heard> {
-        self.line.waiting().pop_front()
+        let mut waiting = self.line.waiting();
+        let heard = waiting.heard.pop_front();
+        if let Some(Heard::Fact(fact)) = &heard {
+            waiting.weight = waiting.weight.saturating_sub(weight(fact));
+        }
+        heard
     }
 }
 

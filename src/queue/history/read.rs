@@ -107,6 +107,13 @@ impl Walk {
     }
 }
 
+/// What a page has cost.
+#[derive(Default)]
+struct Taken {
+    opened: usize,
+    bytes: u64,
+}
+
 /// A look at the history.
 pub(super) struct Reader<'a> {
     history: &'a History,
@@ -130,44 +137,74 @@ impl<'a> Reader<'a> {
         filter: &HistoryFilter,
         (after, before): (Option<HistoryId>, Option<HistoryId>),
         limit: usize,
-    ) -> io::Result<HistoryPage> {
+    ) -> HistoryPage {
         let mut page = HistoryPage { items: Vec::new(), next: None };
         let number = match &filter.org {
             Some(org) => match self.directory.org(org) {
                 Some(org) => Some(org.number),
-                None => return Ok(page),
+                None => return page,
             },
             None => None,
         };
-        let (mut opened, mut bytes) = (0, 0);
+        let mut taken = Taken::default();
         for (segment, shown) in self.segments_of(filter, after) {
-            let from = after.filter(|after| after.segment == segment).map_or(0, |after| after.offset);
-            let Some(mut walk) = Walk::open(&self.history.path(segment), from, shown.end, READ_BYTES)? else {
-                continue;
-            };
-            while let Some((offset, header)) = walk.next()? {
-                let id = HistoryId { segment, offset };
-                if before.is_some_and(|before| id >= before) {
-                    return Ok(HistoryPage { next: None, ..page });
+            match self.list_in(
+                (segment, &shown),
+                filter,
+                number,
+                (after, before),
+                (&mut page, &mut taken, limit),
+            ) {
+                Ok(true) => {}
+                Ok(false) => return page,
+                // What is damaged costs itself; the others are shown.
+                Err(error) => {
+                    tracing::warn!(%error, segment = %format::file_name(segment), "a part of the history cannot be read");
                 }
-                let passed = after.is_some_and(|after| id <= after);
-                if passed || !may_match(filter, number, &header) {
-                    walk.pass(&header)?;
-                    continue;
-                }
-                if page.items.len() == limit || opened >= OPENED_PER_PAGE_MAX || bytes >= BYTES_PER_PAGE_MAX {
-                    return Ok(page);
-                }
-                opened += 1;
-                bytes += u64::from(header.length);
-                let sealed = walk.sealed(&header)?;
-                page.items
-                    .extend(self.opened(id, &header, &sealed, false).filter(|entry| matches(filter, entry)));
-                page.next = Some(id);
             }
         }
         page.next = None;
-        Ok(page)
+        page
+    }
+
+    /// Takes what matches in one segment. Whether the next one is to follow.
+    fn list_in(
+        &self,
+        (segment, shown): (u64, &Segment),
+        filter: &HistoryFilter,
+        number: Option<OrgNumber>,
+        (after, before): (Option<HistoryId>, Option<HistoryId>),
+        (page, taken, limit): (&mut HistoryPage, &mut Taken, usize),
+    ) -> io::Result<bool> {
+        let from = after.filter(|after| after.segment == segment).map_or(0, |after| after.offset);
+        let Some(mut walk) = Walk::open(&self.history.path(segment), from, shown.end, READ_BYTES)? else {
+            return Ok(true);
+        };
+        while let Some((offset, header)) = walk.next()? {
+            let id = HistoryId { segment, offset };
+            if before.is_some_and(|before| id >= before) {
+                page.next = None;
+                return Ok(false);
+            }
+            let passed = after.is_some_and(|after| id <= after);
+            if passed || !may_match(filter, number, &header) {
+                walk.pass(&header)?;
+                continue;
+            }
+            if page.items.len() == limit
+                || taken.opened >= OPENED_PER_PAGE_MAX
+                || taken.bytes >= BYTES_PER_PAGE_MAX
+            {
+                return Ok(false);
+            }
+            taken.opened += 1;
+            taken.bytes += u64::from(header.length);
+            let sealed = walk.sealed(&header)?;
+            page.items
+                .extend(self.opened(id, &header, &sealed, false).filter(|entry| matches(filter, entry)));
+            page.next = Some(id);
+        }
+        Ok(true)
     }
 
     /// The segments that may hold what is asked for, oldest first.

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use super::read::Walk;
@@ -61,7 +62,7 @@ impl History {
     fn replace(&self, number: u64, bytes: &[u8]) -> io::Result<()> {
         let path = self.path(number);
         let new = path.with_extension(NEW);
-        let mut file = File::create(&new)?;
+        let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         let segments = self.segments();

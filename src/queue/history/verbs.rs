@@ -39,7 +39,7 @@ impl Queue {
         before: Option<HistoryId>,
         limit: usize,
     ) -> Result<HistoryPage, Refused> {
-        self.read_history(move |reader| reader.list(&filter, (after, before), limit)).await
+        self.read_history(move |reader| Ok(reader.list(&filter, (after, before), limit))).await
     }
 
     /// Where the history ends now: what is delivered from now on lies behind it.

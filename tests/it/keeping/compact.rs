@@ -34,7 +34,7 @@ fn compacting_a_stopped_store_keeps_everything_and_takes_less_space() {
     let daemon = site.start();
     assert_eq!(seen(&daemon), before);
     assert_eq!(daemon.get("/v1/status")["counts"]["quarantined"], 0);
-    for left in ["store.old", "store.compact", "compact.asked"] {
+    for left in [".compact-old", ".compact-new", "compact.asked"] {
         assert!(!site.data_dir().join(left).exists(), "{left} is left");
     }
     stopped(&Site::new(), &["compact"]).exits(1).says("holds no store");
