@@ -90,7 +90,7 @@ fn the_units_agree_with_the_daemon() {
     for line in [
         // systemd before 253 would treat notify-reload as simple.
         "Type=notify",
-        "RestartPreventExitStatus=78",
+        "StartLimitIntervalSec=0",
         "LoadCredential=postrider.key:/etc/postrider/postrider.key",
         "SystemCallFilter=~sync_file_range:ENOSYS",
     ] {

@@ -40,11 +40,12 @@ impl Producer {
             return true;
         }
         let next = (last + BATCH).min(until);
-        if next <= settled + AHEAD_MAX {
-            let lines: String = (last + 1..=next).map(|n| self.line(n)).collect();
-            wait_until_within(LAP_MAX, "a batch is acknowledged", || self.hand_in(&lines, next - last));
-            self.handed_in.store(next, Ordering::Relaxed);
+        if next > settled + AHEAD_MAX {
+            return false;
         }
+        let lines: String = (last + 1..=next).map(|n| self.line(n)).collect();
+        wait_until_within(LAP_MAX, "a batch is acknowledged", || self.hand_in(&lines, next - last));
+        self.handed_in.store(next, Ordering::Relaxed);
         next == until
     }
 

@@ -14,6 +14,11 @@ use super::{PATIENCE, wait_until};
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_postrider");
 
+/// The binary that daemons are started from: that under test, or another build of it (`POSTRIDER_TEST_BINARY`).
+fn binary() -> PathBuf {
+    std::env::var_os("POSTRIDER_TEST_BINARY").map_or_else(|| BINARY.into(), PathBuf::from)
+}
+
 /// Directories and settings that outlive a daemon: one installation.
 pub struct Site {
     dir: TempDir,
@@ -87,7 +92,7 @@ impl Site {
 
     /// `postrider` with the paths of this site and an environment that holds nothing else of ours.
     pub fn command(&self, subcommand: &str) -> Command {
-        let mut command = Command::new(BINARY);
+        let mut command = Command::new(binary());
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
