@@ -256,9 +256,7 @@ impl Place {
 
     /// Bytes the store takes on disk.
     pub(super) fn allocated_bytes(&self) -> u64 {
-        use std::os::unix::fs::MetadataExt;
-        let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
-        fs::read_dir(self.store_dir()).map_or(0, |entries| entries.filter_map(size).sum())
+        allocated_in(&self.store_dir())
     }
 
     /// Free bytes on its disk.
@@ -315,6 +313,13 @@ pub(super) fn refuse_foreign(dir: &Path) -> Result<(), OpenError> {
         }
     }
     Ok(())
+}
+
+/// What the files in a directory take on disk, in bytes.
+pub(super) fn allocated_in(dir: &Path) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    let size = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.metadata().ok()?.blocks() * 512);
+    fs::read_dir(dir).map_or(0, |entries| entries.filter_map(size).sum())
 }
 
 /// Names that a state directory may hold before a store is made in it: ours, and what people keep beside it.

@@ -2,8 +2,10 @@
 //! need not be remembered, and dead letters that were kept long enough.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use super::append::day_of;
+use super::copy::{bytes_after_last, is_wasteful, set_due};
 use super::key::{self, InDead, InQueue};
 use super::request::REQUEST_DAYS;
 use super::settle::remove_letter_rows;
@@ -14,6 +16,9 @@ use crate::model::{DeadLetterId, OrgNumber};
 
 /// Rows removed between two batches: bounds how long a change waits for them.
 const ROWS_PER_STEP: usize = 128;
+
+/// How often the store's size is looked at.
+const WEIGH_EVERY: Duration = Duration::from_secs(5);
 
 /// What is left to do.
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ pub(super) struct Upkeep {
     swept_on_day: Option<u32>,
     /// Dead letters have just expired, and more may have to.
     pub(super) expiring: bool,
+    /// When the store's size was looked at last, and whether it is to be compacted at the next start.
+    weighed: Option<(Instant, bool)>,
 }
 
 impl Upkeep {
@@ -51,6 +58,7 @@ impl Writer {
             self.upkeep.sweep = self.queues.keys().copied().collect();
         }
         self.history.tick();
+        self.weigh();
         let expired = self.expire_dead_letters()?;
         let mut budget = ROWS_PER_STEP;
         while budget > 0 {
@@ -68,6 +76,23 @@ impl Writer {
             }
         }
         Ok(expired || budget < ROWS_PER_STEP)
+    }
+
+    /// Notes whether the store takes so much more than it holds that the next start is to compact it.
+    fn weigh(&mut self) {
+        let now = Instant::now();
+        let before = self.upkeep.weighed;
+        if before.is_some_and(|(at, _)| now.duration_since(at) < WEIGH_EVERY) {
+            return;
+        }
+        let (place, kept) = (&self.store.place, self.total.bytes + self.store.dead.counted_bytes());
+        let due = is_wasteful(place.allocated_bytes(), kept, bytes_after_last(&place.store_dir()));
+        if before.is_none_or(|(_, was)| was != due)
+            && let Err(error) = set_due(place.dir(), due)
+        {
+            tracing::debug!(%error, "cannot note whether the store is to be compacted");
+        }
+        self.upkeep.weighed = Some((now, due));
     }
 
     /// Removes rows of a deleted org. `true` when none is left.

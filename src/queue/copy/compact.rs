@@ -13,13 +13,19 @@ use serde::Serialize;
 use super::build::Builder;
 use super::verify::remove_dir;
 use crate::queue::opening::{cannot_open, check_linked};
-use crate::queue::place::{FORMAT, Found, Place, sync_dir, sync_tree};
+use crate::queue::place::{FORMAT, Found, Place, allocated_in, sync_dir, sync_tree};
 use crate::queue::store::Store;
 use crate::queue::swap::{self, COMPACT};
 use crate::queue::{OpenError, Queue, StoreOptions};
 
 /// Says that the store is to be compacted at the next start.
 pub(super) const ASKED: &str = "compact.asked";
+/// Says the same, since the running daemon has found that it is worth while.
+pub(super) const DUE: &str = "compact.due";
+/// In the store: what it took after it was compacted last, in bytes.
+const COMPACTED: &str = "COMPACTED";
+/// A store that takes no more is left as it is.
+const SMALL_BYTES: u64 = 256 << 20;
 
 /// What the store took on disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -56,7 +62,31 @@ impl Queue {
     /// Whether the store in this state directory is to be compacted when it is opened next.
     #[must_use]
     pub fn is_to_be_compacted(data_dir: &Path) -> bool {
-        data_dir.join(ASKED).exists()
+        [ASKED, DUE].iter().any(|name| data_dir.join(name).exists())
+    }
+}
+
+/// PURE. Whether a store that takes `allocated` bytes is to be compacted at the next start: most of it is neither waiting nor
+/// dead letters, and it has grown a good deal since that was done last, so that remembered ids, which are not counted, do
+/// not make every start a long one.
+pub(in crate::queue) fn is_wasteful(allocated: u64, kept: u64, after_last: u64) -> bool {
+    allocated > SMALL_BYTES && kept < allocated / 8 && after_last < allocated / 4
+}
+
+/// What the store took after it was compacted last; 0 if it never was.
+pub(in crate::queue) fn bytes_after_last(store: &Path) -> u64 {
+    fs::read_to_string(store.join(COMPACTED)).ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+
+/// Has the store compacted at the next start, or not, as the running daemon sees it now. It is advice: nothing is synced.
+pub(in crate::queue) fn set_due(dir: &Path, due: bool) -> io::Result<()> {
+    let place = dir.join(DUE);
+    if due {
+        return File::create(place).map(drop);
+    }
+    match fs::remove_file(place) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -71,14 +101,16 @@ fn trouble(what: &str, error: &io::Error) -> OpenError {
 
 /// Nobody asks any more: durably.
 fn forget(dir: &Path) -> io::Result<()> {
-    match fs::remove_file(dir.join(ASKED)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-        Ok(()) => sync_dir(dir),
+    for name in [ASKED, DUE] {
+        match fs::remove_file(dir.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
+    sync_dir(dir)
 }
 
-/// Compacts the store before it is opened, if that was asked for. It is tried once: a start that does not survive it is not
+/// Compacts the store before it is opened, if that was asked for or is due. It is tried once: a start that does not survive it is not
 /// followed by another such start. What fails leaves the store as it was.
 pub(in crate::queue) fn compact_if_asked(place: Place, options: &StoreOptions) -> Result<Place, OpenError> {
     if !Queue::is_to_be_compacted(place.dir()) {
@@ -89,7 +121,7 @@ pub(in crate::queue) fn compact_if_asked(place: Place, options: &StoreOptions) -
         return Ok(place);
     }
     let bytes = place.allocated_bytes();
-    tracing::info!(bytes, "compacting the store, as was asked for: nothing is accepted until that is done");
+    tracing::info!(bytes, "compacting the store: nothing is accepted until that is done");
     let (place, compacted) = compact(place, options)?;
     match compacted {
         Ok(Compacted { before_bytes, after_bytes }) => {
@@ -142,5 +174,20 @@ fn rewrite(store: &Store, new: &Path, options: &StoreOptions) -> Result<(), Open
     }
     builder.finish(last_commit)?;
     fs::copy(store.place.store_dir().join(FORMAT), new.join(FORMAT)).map_err(io)?;
+    fs::write(new.join(COMPACTED), allocated_in(new).to_string()).map_err(io)?;
     sync_tree(new).map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_rewritten_when_most_of_it_is_nothing() {
+        const MIB: u64 = 1 << 20;
+        assert!(!is_wasteful(256 * MIB, 0, 0), "a small one never is");
+        assert!(is_wasteful(257 * MIB, 32 * MIB, 64 * MIB));
+        assert!(!is_wasteful(257 * MIB, 33 * MIB, 0), "much waits");
+        assert!(!is_wasteful(257 * MIB, 0, 65 * MIB), "it has not grown much since");
+    }
 }

@@ -24,7 +24,7 @@ use std::path::Path;
 
 pub use backup::{BackupFailed, Part};
 pub use compact::Compacted;
-pub(super) use compact::compact_if_asked;
+pub(super) use compact::{bytes_after_last, compact_if_asked, is_wasteful, set_due};
 pub use kind::{Fault, Kind};
 pub use rekey::{KeysInUse, Rekeyed};
 pub use restore::Restored;

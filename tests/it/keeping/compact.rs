@@ -6,7 +6,7 @@ use super::{fill, seen, stopped};
 use crate::cli::run;
 use crate::support::{Daemon, Receiver, Site, wait_until};
 
-/// Lets a backlog come and go.
+/// Lets a backlog come and go, of forty deliveries of 900 KB.
 fn swell(daemon: &Daemon<'_>, receiver: &Receiver) {
     daemon.org("swollen", &receiver.url("/swollen"), &Value::Null);
     daemon.admin("POST", "/v1/orgs/swollen/pause", &json!({})).expect(200);
@@ -38,6 +38,32 @@ fn compacting_a_stopped_store_keeps_everything_and_takes_less_space() {
         assert!(!site.data_dir().join(left).exists(), "{left} is left");
     }
     stopped(&Site::new(), &["compact"]).exits(1).says("holds no store");
+}
+
+#[test]
+fn a_store_that_takes_much_more_than_it_holds_is_compacted_at_the_next_start() {
+    let (site, receiver) = (Site::new(), Receiver::start());
+    let daemon = site.start();
+    fill(&daemon, &receiver);
+    let allocated =
+        |daemon: &Daemon<'_>| daemon.get("/v1/status")["disk"]["allocated_bytes"].as_u64().unwrap();
+    daemon.org("swollen", &receiver.url("/swollen"), &Value::Null);
+    daemon.admin("POST", "/v1/orgs/swollen/pause", &json!({})).expect(200);
+    let event = json!({"type": "t", "payload": "x".repeat(1_000_000)});
+    while allocated(&daemon) <= 256 << 20 {
+        daemon.enqueue("swollen", &event);
+    }
+    daemon.admin("DELETE", "/v1/orgs/swollen?discard=true", &Value::Null).expect(204);
+    let due = site.data_dir().join("compact.due");
+    wait_until("it is seen that most of the store is nothing", || due.exists());
+    let before = seen(&daemon);
+    daemon.kill();
+    let daemon = site.start();
+    assert!(site.log().contains("compacted the store") && !due.exists(), "{}", site.log());
+    assert!(allocated(&daemon) < 64 << 20, "{}", allocated(&daemon));
+    assert_eq!(seen(&daemon), before);
+    daemon.kill();
+    stopped(&site, &["verify"]).exits(0);
 }
 
 #[test]
