@@ -22,7 +22,7 @@ const INPUTS_PER_STORE: usize = 20_000;
 const PATIENCE: Duration = Duration::from_secs(25);
 
 /// Calls whose bodies and queries are worth as much as the HTTP around them.
-const CALLS: [(&str, &str); 37] = [
+const CALLS: [(&str, &str); 38] = [
     ("PUT", "/v1/orgs/acme"),
     ("PUT", "/v1/orgs/acme/webhooks/orders"),
     ("PUT", "/v1/orgs/acme/clients/shared"),

@@ -62,7 +62,7 @@ fn bounded(asked: Option<Duration>, now: UnixMs, wait: Duration, bound: Duration
         detail: String::new(),
         excerpt: String::new(),
     };
-    let made = Made { attempt, retry_after: asked, headers: http::HeaderMap::new() };
+    let made = Made { attempt, retry_after: asked, headers: http::HeaderMap::new(), starved: false };
     let Outcome::Retry { not_before } = judge(&made, &webhook, now, wait) else {
         panic!("a failed first attempt is tried again");
     };
