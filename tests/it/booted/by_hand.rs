@@ -108,7 +108,9 @@ fn booted_another_key_and_another_store_take_over_while_producers_go_on() {
     replaced(&machine, &before);
     machine.logged("compact");
     load.producer.goes_on(20);
-    load.end(0);
+    // One that connects in the very instant of a stop may be closed without an answer, and comes again: once for each of the
+    // three at most.
+    load.end(3);
 
     machine.must("postrider org put after-the-backup");
     machine.must(&shown_below("**Restore"));
