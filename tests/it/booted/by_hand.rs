@@ -80,7 +80,7 @@ fn booted_the_key_may_be_sealed() {
     replaced(&machine, &before);
     machine.run("test -e /etc/postrider/postrider.key").exits(1);
     load.producer.goes_on(20);
-    load.end(0);
+    load.end(1);
     // It is sealed for this name alone.
     machine
         .run("systemd-creds decrypt --name=other /etc/credstore.encrypted/postrider.key - >/dev/null")
