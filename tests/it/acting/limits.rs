@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::cli::run_with;
-use crate::support::{Receiver, Site};
+use crate::support::daemon::retry;
+use crate::support::{Answer, Receiver, Site, wait_until};
 
 #[test]
 fn the_whole_daemon_has_a_limit_and_says_so() {
@@ -47,4 +48,31 @@ fn the_whole_daemon_has_a_limit_and_says_so() {
     let large = "x".repeat(1024);
     daemon.try_enqueue("b", &json!({"type": "t", "payload": large})).unwrap().expect(429);
     daemon.enqueue("b", &json!({"type": "t", "payload": 1}));
+}
+
+/// What was given up comes back within the limits only, from either side, and what was done before the refusal is said.
+#[test]
+fn dead_letters_come_back_within_the_limits_and_a_part_is_said() {
+    let (site, receiver) = (Site::new(), Receiver::start());
+    receiver.always("/in", Answer::Status(500));
+    let daemon = site.start();
+    daemon.org("acme", &receiver.url("/in"), &retry(1, 1, 1.0, 1));
+    for n in 0..5 {
+        daemon.enqueue("acme", &json!({"type": "t", "payload": n}));
+    }
+    wait_until("all are dead", || daemon.dead_letters("acme").len() == 5);
+    daemon.admin("POST", "/v1/orgs/acme/pause", &json!({})).expect(200);
+    daemon.admin("PUT", "/v1/orgs/acme", &json!({"limits": {"deliveries": 2}})).expect(200);
+    for at in ["head", "tail"] {
+        let done = if at == "head" { 2 } else { 0 };
+        let all = json!({"org": "acme", "at": at});
+        let refused = daemon.admin("POST", "/v1/dead-letters/retry", &all).expect(429).json();
+        assert_eq!(refused["type"], "urn:postrider:queue-full");
+        if done > 0 {
+            let said = format!("{done} of those that match were retried before");
+            assert!(refused["detail"].as_str().unwrap().contains(&said), "{refused}");
+            assert!(site.log().contains("changed in part by a caller"), "{}", site.log());
+        }
+        assert_eq!((daemon.queue("acme").len(), daemon.dead_letters("acme").len()), (2, 3), "{at}");
+    }
 }
