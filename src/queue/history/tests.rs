@@ -158,6 +158,14 @@ fn another_key_takes_over_what_is_whole_and_leaves_the_rest_as_it_is() {
 }
 
 #[test]
+fn a_segment_that_is_none_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(dir.path(), 1..=3);
+    std::fs::write(file.with_file_name(format::file_name(1)), [b'x'; 64]).unwrap();
+    assert_eq!(sequences(&history(dir.path(), 1)), [1, 2, 3]);
+}
+
+#[test]
 fn an_entry_opens_only_where_it_was_written_and_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let file = written(dir.path(), [1, 2]);
