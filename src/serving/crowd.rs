@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::door::Peer;
 
-/// A connection is not asked to go before it has been idle for this long: time enough for the head of a client that
-/// means it, also on a busy machine.
+/// A connection is not asked to go before it has been idle for this long, be it to make room or because the daemon stops:
+/// time enough for the head of a client that means it, also on a busy machine.
 const IDLE_MIN: Duration = Duration::from_millis(500);
 
 /// The connections of one socket.
@@ -159,6 +159,18 @@ impl Member {
     /// Whether a connection that is asked to leave goes at once, rather than after its call.
     pub(super) fn must_leave(&self) -> bool {
         self.is_idle() || self.evicted.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when there is no hurry to use the connection: it has been idle for long enough, or a call has begun. Whoever
+    /// came only just now, or has only just had an answer, may have sent the next head already.
+    pub(super) async fn left_alone(&self) {
+        while self.is_idle() {
+            let moment = IDLE_MIN.saturating_sub(self.idle_for());
+            if moment.is_zero() {
+                return;
+            }
+            tokio::time::sleep(moment).await;
+        }
     }
 
     fn is_idle(&self) -> bool {

@@ -1,5 +1,6 @@
 //! The accept loop. Our own, because each of these is a promise: a head that does not come is given up, connections are
-//! capped, running out of file descriptors is waited out, a panic in a call is an answer, and stopping drains.
+//! capped, running out of file descriptors is waited out, a panic in a call is an answer, and stopping drains: whoever was
+//! let in is answered.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -11,12 +12,12 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use http::Request;
+use http::{HeaderValue, Request, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -86,8 +87,8 @@ impl From<&Config> for ConnectionLimits {
     }
 }
 
-/// Serves `router` at this door until `stop`; then lets the calls in progress end. Answers how many connections had to be cut when
-/// `limits.drain` was over.
+/// Serves `router` at this door until `stop`; then lets the calls in progress end, and those begin whose connection has
+/// only just come. Answers how many connections had to be cut when `limits.drain` was over.
 pub async fn serve<D: Door>(
     door: D,
     router: Router,
@@ -118,11 +119,7 @@ pub async fn serve<D: Door>(
             () = stop.cancelled() => break,
             slot = slots.clone().acquire_owned(), if waits => {
                 let (Ok(slot), Some((peer, accepted))) = (slot, lobby.next(&crowd.served())) else { continue };
-                let served = connection(door.clone(), accepted, crowd.join(peer), serving.clone());
-                connections.spawn(async move {
-                    served.await;
-                    drop(slot);
-                });
+                connections.spawn(connection(door.clone(), accepted, (crowd.join(peer), slot), serving.clone()));
             }
             () = tokio::time::sleep_until(looked + ROOM_PAUSE), if waits => {
                 looked = Instant::now();
@@ -142,10 +139,19 @@ pub async fn serve<D: Door>(
             }
         }
     }
-    // New connections are refused, or wait for the next process if the socket is not ours.
-    drop(door);
-    connections.close();
-    if tokio::time::timeout(limits.drain, connections.wait()).await.is_ok() {
+    // Those who wait here were let in, and no other process can serve them. Whoever comes now is refused, or waits for the
+    // next process if the socket is not ours.
+    let drain = async {
+        while !lobby.is_empty() {
+            let Ok(slot) = slots.clone().acquire_owned().await else { break };
+            let Some((peer, accepted)) = lobby.next(&crowd.served()) else { break };
+            connections.spawn(connection(door.clone(), accepted, (crowd.join(peer), slot), serving.clone()));
+        }
+        drop(door);
+        connections.close();
+        connections.wait().await;
+    };
+    if tokio::time::timeout(limits.drain, drain).await.is_ok() {
         return 0;
     }
     let left = connections.len();
@@ -212,6 +218,14 @@ struct Serving {
     limits: ConnectionLimits,
 }
 
+impl Serving {
+    /// Resolves when the daemon stops and nobody is about to use this connection.
+    async fn over(&self, member: &Member) {
+        self.stop.cancelled().await;
+        member.left_alone().await;
+    }
+}
+
 /// Opens a connection; a handshake takes no longer than a head may, and not at all once somebody else needs the room.
 async fn open<D: Door>(
     door: Arc<D>,
@@ -222,7 +236,7 @@ async fn open<D: Door>(
     let opened = tokio::select! {
         opened = tokio::time::timeout(serving.limits.header_timeout, door.open(accepted)) => opened.ok()?,
         () = member.asked_to_leave() => return None,
-        () = serving.stop.cancelled() => return None,
+        () = serving.over(member) => return None,
     };
     match opened {
         Ok(stream) => Some(HeldBack::new(Stall::new(stream, serving.limits.write_timeout))),
@@ -233,22 +247,23 @@ async fn open<D: Door>(
     }
 }
 
+/// Serves a connection, which keeps its slot as long as it lasts.
 async fn connection<D: Door>(
     door: Arc<D>,
     accepted: D::Accepted,
-    member: Arc<Member>,
+    (member, _slot): (Arc<Member>, OwnedSemaphorePermit),
     serving: Arc<Serving>,
 ) {
     let process = D::process(&accepted);
     let Some(stream) = open(door, accepted, &member, &serving).await else { return };
-    let (called, router) = (member.clone(), serving.router.clone());
+    let (called, served) = (member.clone(), serving.clone());
     let service = service_fn(move |request| {
-        answer(router.clone(), D::SECRET_PATHS, (called.peer(), process, called.call()), request)
+        answer(served.clone(), D::SECRET_PATHS, (called.peer(), process, called.call()), request)
     });
     let mut connection = serving.builder.serve_connection(TokioIo::new(stream), service);
     let mut ended = tokio::select! {
         ended = &mut connection => Some(ended),
-        () = serving.stop.cancelled() => None,
+        () = serving.over(&member) => None,
         () = member.asked_to_leave() => {
             if member.must_leave() {
                 return;
@@ -289,7 +304,7 @@ async fn connection<D: Door>(
 
 /// Calls the router. A call that panics is answered like any other failure, and its connection goes on.
 async fn answer(
-    router: Router,
+    serving: Arc<Serving>,
     secret_paths: bool,
     (peer, process, call_lasts): (Peer, Process, Call),
     mut request: Request<Incoming>,
@@ -297,8 +312,8 @@ async fn answer(
     let path = if secret_paths { String::new() } else { request.uri().path().to_owned() };
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(process);
-    let call = AssertUnwindSafe(router.oneshot(request.map(Body::new)));
-    let response = match call.catch_unwind().await {
+    let call = AssertUnwindSafe(serving.router.clone().oneshot(request.map(Body::new)));
+    let mut response = match call.catch_unwind().await {
         Ok(Ok(response)) => response,
         Ok(Err(never)) => match never {},
         Err(_) => {
@@ -306,5 +321,9 @@ async fn answer(
             Problem::new(Kind::Internal, "the call failed inside; the daemon's log says more").into_response()
         }
     };
+    if serving.stop.is_cancelled() {
+        // The peer hears that this was the last call; the connection ends with it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response.map(|body| CallBody { body, _call: call_lasts }))
 }

@@ -293,6 +293,37 @@ async fn stopping_lets_calls_end_and_closes_idle_connections() {
 }
 
 #[tokio::test]
+async fn whoever_was_let_in_before_a_stop_is_answered() {
+    let f = Fixture::new();
+    let server = Server::start(f.submit.clone(), limits());
+    let request = GET.replace("connection: close\r\n", "");
+    // One who has come and said nothing yet, and one between two calls.
+    let mut fresh = server.connect().await;
+    let mut kept = server.connect().await;
+    kept.write_all(request.as_bytes()).await.unwrap();
+    kept.read_exact(&mut [0; 12]).await.unwrap();
+    server.stop.cancel();
+    tokio::task::yield_now().await;
+    fresh.write_all(request.as_bytes()).await.unwrap();
+    kept.write_all(request.as_bytes()).await.unwrap();
+    for stream in [&mut fresh, &mut kept] {
+        let answer = rest(stream).await;
+        assert!(answer.contains("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+    }
+    assert_eq!(server.ended.await.unwrap(), 0);
+    // And one who waits for a slot.
+    let server = Server::start(f.submit.clone(), ConnectionLimits { connections: 1, ..limits() });
+    let busy = server.stream().await;
+    let mut waiting = server.connect().await;
+    waiting.write_all(request.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(100), waiting.read(&mut [0])).await.is_err(), "it waits");
+    server.stop.cancel();
+    drop(busy);
+    assert!(rest(&mut waiting).await.starts_with("HTTP/1.1 200"));
+    assert_eq!(server.ended.await.unwrap(), 0);
+}
+
+#[tokio::test]
 async fn what_does_not_end_is_cut_when_the_grace_is_over() {
     let f = Fixture::with(Settings::default());
     let server =

@@ -59,12 +59,12 @@ impl Load {
         Load { receiver, producer }
     }
 
-    /// Nobody was refused and nothing was lost; how many events it was. At each stop, by a crash or not, one connection may
-    /// break: it was opened in that very instant, and its request comes again.
+    /// Nobody was refused and nothing was lost; how many events it was. In each crash one connection may break, and its
+    /// request comes again.
     #[track_caller]
-    fn end(self, stops: usize) -> usize {
+    fn end(self, crashes: usize) -> usize {
         let account = self.producer.end();
-        account.check(&self.receiver, "/acme", stops);
+        account.check(&self.receiver, "/acme", crashes);
         account.accepted.len()
     }
 }
