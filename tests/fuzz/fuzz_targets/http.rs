@@ -183,7 +183,9 @@ fn check_body(kind: &str, status: u16, body: &[u8]) {
         "text/plain; version=0.0.4; charset=utf-8" => {
             let text = std::str::from_utf8(body).expect("text");
             assert!(
-                text.lines().all(|line| line.starts_with("# ") || line.starts_with("postrider_")),
+                text.lines().all(|line| {
+                    ["# ", "postrider_", "process_"].iter().any(|start| line.starts_with(start))
+                }),
                 "{shown}"
             );
         }
