@@ -162,7 +162,32 @@ fn names(route: &str, path: &str) -> (Option<String>, Option<String>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::put;
+    use futures_util::FutureExt as _;
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    #[tokio::test]
+    async fn a_call_that_is_cut_off_leaves_a_line() {
+        let (mut log, writer) = std::io::pipe().unwrap();
+        let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(writer)).with_ansi(false).finish();
+        let guard = tracing::subscriber::set_default(subscriber);
+        let (route, call) = ("/v1/orgs/{org}", put(std::future::pending::<()>));
+        let router = Router::new().route(route, audited(route, call));
+        let request = Request::put("/v1/orgs/%61cme").body(Body::empty()).unwrap();
+        // Until it waits for its end, and no longer.
+        assert!(router.oneshot(request).now_or_never().is_none());
+        drop(guard);
+        let log = std::io::read_to_string(&mut log).unwrap();
+        let line = "cut off for a caller: it may be done audit=true call=\"PUT /v1/orgs/{org}\" org=\"acme\"";
+        assert!(log.contains(line), "{log}");
+        assert_eq!(log.lines().count(), 1, "{log}");
+    }
 
     #[test]
     fn names_come_from_the_path_and_only_names() {

@@ -14,6 +14,7 @@ mod changes;
 mod front;
 pub(super) mod cuts;
 mod history;
+mod letters;
 mod opening;
 mod requests;
 mod shape;

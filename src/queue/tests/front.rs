@@ -28,7 +28,7 @@ impl Pair {
     }
 
     /// Buries the heads of so many deliveries with payloads of these sizes, each of its own event.
-    async fn bury_all(&mut self, sizes: &[usize]) {
+    pub(super) async fn bury_all(&mut self, sizes: &[usize]) {
         for size in sizes {
             self.append(0, *size, 1).await;
             self.apply(Action::Bury { org: 0 }).await;

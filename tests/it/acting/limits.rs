@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::run_with;
+use crate::cli::{run, run_with};
 use crate::support::daemon::retry;
 use crate::support::{Answer, Receiver, Site, wait_until};
 
@@ -28,6 +28,7 @@ fn the_whole_daemon_has_a_limit_and_says_so() {
     let detail = problem["detail"].as_str().unwrap();
     assert!(detail.contains("the whole daemon is at its limit: 3 deliveries"), "{detail}");
     run_with(&site, &["enqueue", "--org", "a", "--type", "t"], "1").exits(75).says("whole daemon");
+    run(&site, &["status"]).exits(2).says("the queues of all orgs together are full");
     // What the org itself may have is said as before.
     daemon.admin("PUT", "/v1/orgs/a", &json!({"limits": {"deliveries": 1}})).expect(200);
     let own = daemon.try_enqueue("a", &json!({"type": "t", "payload": 1})).unwrap().expect(429);
@@ -45,6 +46,7 @@ fn the_whole_daemon_has_a_limit_and_says_so() {
     // As soon as something has left, there is room, for bytes as well as for deliveries.
     daemon.admin("POST", "/v1/orgs/b/resume", &json!({})).expect(200);
     daemon.drained("b");
+    run(&site, &["status"]).exits(0);
     let large = "x".repeat(1024);
     daemon.try_enqueue("b", &json!({"type": "t", "payload": large})).unwrap().expect(429);
     daemon.enqueue("b", &json!({"type": "t", "payload": 1}));
