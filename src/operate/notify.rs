@@ -1,12 +1,30 @@
 //! Telling the service manager how we are: ready, reloading, stopping, alive. Without one, all of this does nothing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-/// Ready to take events.
+/// Whether events are taken: the one word of what `systemctl status` shows that outlives a reload.
+static TAKES: AtomicBool = AtomicBool::new(true);
+
+/// Ready to do what the status says.
 pub fn ready() {
-    send(&[NotifyState::Ready, NotifyState::Status("ready: taking and delivering events")]);
+    send(&[NotifyState::Ready, status()]);
+}
+
+/// From now on events are taken, or refused for want of disk space.
+pub fn taking(takes: bool) {
+    TAKES.store(takes, Ordering::Relaxed);
+    send(&[status()]);
+}
+
+fn status() -> NotifyState<'static> {
+    NotifyState::Status(if TAKES.load(Ordering::Relaxed) {
+        "ready: taking and delivering events"
+    } else {
+        "the disk is below its reserve: refusing events, delivering what waits"
+    })
 }
 
 /// The store has failed; the process is about to end.

@@ -117,6 +117,19 @@ fn activation_the_service_manager_is_told_what_happens() {
 }
 
 #[test]
+fn activation_the_status_says_that_the_disk_is_below_its_reserve() {
+    let site = Site::with(&Site::new().config().replace("\"1MiB\"", "\"100000GiB\""));
+    let manager = Manager::new(&site);
+    let mut daemon = site.spawn(&mut manager.serve(&site, Duration::from_secs(1)));
+    manager.told("STATUS=the disk is below its reserve: refusing events");
+    // A reload does not take it back.
+    daemon.signal(Signal::HUP);
+    manager.told("RELOADING=1");
+    assert!(manager.told("READY=1").contains("refusing events"));
+    assert!(daemon.ended().is_none());
+}
+
+#[test]
 fn activation_a_named_directory_goes_before_passed_sockets() {
     let site = Site::new();
     let manager = Manager::new(&site);

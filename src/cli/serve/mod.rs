@@ -316,10 +316,12 @@ impl Daemon {
                 let message = "free disk space is below the reserve: events are refused, deliveries go on";
                 tracing::error!(message);
                 self.last_error.note(clock::now(), message.to_owned());
+                notify::taking(false);
                 None
             }
             StoreHealth::Accepting => {
                 tracing::info!("there is enough disk space again: events are accepted");
+                notify::taking(true);
                 None
             }
         }
