@@ -159,12 +159,12 @@ pub(super) fn refusal(status: u16, problem: &Value) -> Failure {
     Failure::new(exit, describe(status, problem))
 }
 
-/// Title, detail and the field at fault of a problem, on one line.
+/// Title, detail and the field at fault of a problem, on one line; the title only if it says more than the detail.
 fn describe(status: u16, problem: &Value) -> String {
     let text = |name: &str| problem.get(name).and_then(Value::as_str).map(output::plain);
     let mut message = text("title").unwrap_or_else(|| format!("the daemon answered {status}"));
     if let Some(detail) = text("detail").filter(|detail| !detail.eq_ignore_ascii_case(&message)) {
-        message = format!("{message}: {detail}");
+        message = if begin_alike(&message, &detail) { detail } else { format!("{message}: {detail}") };
     }
     if let Some(field) = text("field").filter(|field| !field.is_empty()) {
         message = format!("{message} (field {field})");
@@ -174,6 +174,14 @@ fn describe(status: u16, problem: &Value) -> String {
         message = format!("{message}\n  {}", output::plain(candidate));
     }
     message
+}
+
+/// Whether both say of the same thing that it is not there, as "There is no such org" and "there is no org \"acme\"" do.
+fn begin_alike(title: &str, detail: &str) -> bool {
+    let absent = "there is no ";
+    [title, detail]
+        .iter()
+        .all(|text| text.get(..absent.len()).is_some_and(|start| start.eq_ignore_ascii_case(absent)))
 }
 
 /// `path?name=value&…` with what has a value.
@@ -199,6 +207,8 @@ mod tests {
         let problem = json!({"type": "urn:postrider:unknown-org", "title": "Unknown org", "status": 404,
             "detail": "there is no org \"x\"", "field": "/org"});
         assert_eq!(describe(404, &problem), "Unknown org: there is no org \"x\" (field /org)");
+        let problem = json!({"title": "There is no such org", "detail": "there is no org \"x\""});
+        assert_eq!(describe(404, &problem), "there is no org \"x\"");
         assert_eq!(describe(500, &Value::Null), "the daemon answered 500");
         assert_eq!(describe(400, &json!({"title": "A", "detail": "b\u{1b}"})), "A: b\\u{1b}");
     }

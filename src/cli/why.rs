@@ -73,7 +73,11 @@ fn explain(org: &Value, webhook: &Value, now: UnixMs) -> String {
         _ => format!("attempt {number}"),
     });
     if head.get("last").is_some_and(Value::is_object) {
-        parts.push(format!("last {}", last(head)));
+        // Of an answer the status says enough; without one the kind of failure is too little.
+        let detail = head.pointer("/last/detail").and_then(Value::as_str).unwrap_or_default();
+        let is_answered = head.pointer("/last/status").is_some_and(|status| !status.is_null());
+        let more = if is_answered || detail.is_empty() { String::new() } else { format!(" ({detail})") };
+        parts.push(format!("last {}{more}", last(head)));
     }
     if webhook.is_null() {
         parts.push("which is deleted: it becomes a dead letter when its turn comes".to_owned());
