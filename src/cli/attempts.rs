@@ -1,4 +1,4 @@
-//! A delivery that is over, with every attempt: `postrider dead-letter show` and `postrider history show`.
+//! Deliveries that are over: `postrider dead-letter list` and `show`, `postrider history list` and `show`.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +6,60 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::exit::{Failure, Result};
+use super::filter::Wanted;
+use super::paging::Page;
+use super::queue::last;
 use super::transport::Transport;
 use super::{Context, output};
+
+/// How a kind of them is listed.
+pub(super) struct Over {
+    /// Where in the API.
+    pub(super) path: &'static str,
+    /// What is told of this kind only: a heading and its place in an item.
+    pub(super) mark: (&'static str, &'static str),
+    /// When it was over.
+    pub(super) at: (&'static str, &'static str),
+    /// Said where nothing matches the filter.
+    pub(super) no_match: &'static str,
+    /// Said where there is nothing.
+    pub(super) none: &'static str,
+}
+
+impl Over {
+    pub(super) async fn list(
+        &self,
+        context: &Context,
+        api: &Transport,
+        filter: &impl Wanted,
+        page: &Page,
+    ) -> Result<()> {
+        let list = page.fetch(api, self.path, &filter.parameters()).await?;
+        if context.global.json {
+            output::json(&list.as_json())?;
+        } else if !list.items.is_empty() {
+            let row = |over: &Value| {
+                let pointers =
+                    ["/id", "/org", "/webhook", "/type", "/event_id", self.mark.1, "/attempts", self.at.1];
+                let [id, org, webhook, event_type, event, mark, attempts, at] =
+                    pointers.map(|pointer| output::cell(over, pointer));
+                [id, org, webhook, event_type, event, mark, attempts, at, last(over)]
+            };
+            let headings =
+                ["ID", "ORG", "WEBHOOK", "TYPE", "EVENT", self.mark.0, "ATTEMPTS", self.at.0, "LAST"];
+            output::table(headings, list.items.iter().map(row).collect())?;
+            list.say_more();
+        }
+        match (list.items.is_empty(), filter.is_empty()) {
+            (true, false) => Err(Failure::not_found(self.no_match)),
+            (true, true) if !context.global.json => {
+                output::note(self.none);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Shows what is at `path`, with the payload if that is asked for: only what an operator names is shown.
 pub(super) async fn show(context: &Context, api: &Transport, path: &str, payload: bool) -> Result<()> {

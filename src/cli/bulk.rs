@@ -86,7 +86,7 @@ impl Verb {
     }
 
     /// What is said where there is none.
-    pub(super) fn none(self) -> &'static str {
+    pub(super) const fn none(self) -> &'static str {
         match self {
             Verb::Retry(_) | Verb::Discard => "no dead letter matches",
             Verb::Replay => "no delivery in the history matches",

@@ -1,15 +1,12 @@
 //! `postrider history`: what was delivered: list, show, replay.
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::bulk::{Bulk, Verb, several};
-use super::exit::{Failure, Result};
+use super::exit::Result;
 use super::filter::{Common, Wanted};
 use super::paging::Page;
-use super::queue::last;
-use super::transport::Transport;
-use super::{Context, attempts, output};
+use super::{Context, attempts};
 use crate::model::EventId;
 
 /// What to do with what was delivered.
@@ -60,11 +57,20 @@ impl Wanted for Filter {
     }
 }
 
+/// How the history is listed.
+const DELIVERED: attempts::Over = attempts::Over {
+    path: "/v1/history",
+    mark: ("REPLAY", "/replay"),
+    at: ("DELIVERED AT", "/delivered_at"),
+    no_match: Verb::Replay.none(),
+    none: "the history is empty",
+};
+
 pub(super) async fn run(context: &Context, command: HistoryCommand) -> Result<()> {
     let session = context.admin_or_store().await?;
     let api = &session.api;
     let done = match command {
-        HistoryCommand::List { filter, page } => list(context, api, &filter, &page).await,
+        HistoryCommand::List { filter, page } => DELIVERED.list(context, api, &filter, &page).await,
         HistoryCommand::Show { id, payload } => {
             attempts::show(context, api, &format!("/v1/history/{id}"), payload).await
         }
@@ -72,38 +78,4 @@ pub(super) async fn run(context: &Context, command: HistoryCommand) -> Result<()
     };
     session.close().await;
     done
-}
-
-async fn list(context: &Context, api: &Transport, filter: &Filter, page: &Page) -> Result<()> {
-    let list = page.fetch(api, "/v1/history", &filter.parameters()).await?;
-    if context.global.json {
-        output::json(&list.as_json())?;
-    } else if !list.items.is_empty() {
-        let row = |entry: &Value| {
-            let at = |pointer| output::cell(entry, pointer);
-            [
-                at("/id"),
-                at("/org"),
-                at("/webhook"),
-                at("/type"),
-                at("/event_id"),
-                at("/replay"),
-                at("/attempts"),
-                at("/delivered_at"),
-                last(entry),
-            ]
-        };
-        let headings =
-            ["ID", "ORG", "WEBHOOK", "TYPE", "EVENT", "REPLAY", "ATTEMPTS", "DELIVERED AT", "LAST"];
-        output::table(headings, list.items.iter().map(row).collect())?;
-        list.say_more();
-    }
-    match (list.items.is_empty(), filter.is_empty()) {
-        (true, false) => Err(Failure::not_found(Verb::Replay.none())),
-        (true, true) if !context.global.json => {
-            output::note("the history is empty");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
 }

@@ -5,15 +5,12 @@ mod export;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use serde_json::Value;
 
 use super::bulk::{Bulk, Verb, several};
-use super::exit::{Failure, Result};
+use super::exit::Result;
 use super::filter::{Common, Wanted};
 use super::paging::Page;
-use super::queue::last;
-use super::transport::Transport;
-use super::{Context, attempts, output};
+use super::{Context, attempts};
 use crate::dead_letters::At;
 use crate::model::{DeadReason, EventId};
 
@@ -87,11 +84,20 @@ impl Wanted for Filter {
     }
 }
 
+/// How dead letters are listed.
+const DEAD: attempts::Over = attempts::Over {
+    path: "/v1/dead-letters",
+    mark: ("REASON", "/reason"),
+    at: ("DIED AT", "/died_at"),
+    no_match: Verb::Discard.none(),
+    none: "there are no dead letters",
+};
+
 pub(super) async fn run(context: &Context, command: DeadLetterCommand) -> Result<()> {
     let session = context.admin_or_store().await?;
     let api = &session.api;
     let done = match command {
-        DeadLetterCommand::List { filter, page } => list(context, api, &filter, &page).await,
+        DeadLetterCommand::List { filter, page } => DEAD.list(context, api, &filter, &page).await,
         DeadLetterCommand::Show { id, payload } => {
             attempts::show(context, api, &format!("/v1/dead-letters/{id}"), payload).await
         }
@@ -103,37 +109,4 @@ pub(super) async fn run(context: &Context, command: DeadLetterCommand) -> Result
     };
     session.close().await;
     done
-}
-
-async fn list(context: &Context, api: &Transport, filter: &Filter, page: &Page) -> Result<()> {
-    let list = page.fetch(api, "/v1/dead-letters", &filter.parameters()).await?;
-    if context.global.json {
-        output::json(&list.as_json())?;
-    } else if !list.items.is_empty() {
-        let row = |dead: &Value| {
-            let at = |pointer| output::cell(dead, pointer);
-            [
-                at("/id"),
-                at("/org"),
-                at("/webhook"),
-                at("/type"),
-                at("/event_id"),
-                at("/reason"),
-                at("/attempts"),
-                at("/died_at"),
-                last(dead),
-            ]
-        };
-        let headings = ["ID", "ORG", "WEBHOOK", "TYPE", "EVENT", "REASON", "ATTEMPTS", "DIED AT", "LAST"];
-        output::table(headings, list.items.iter().map(row).collect())?;
-        list.say_more();
-    }
-    match (list.items.is_empty(), filter.is_empty()) {
-        (true, false) => Err(Failure::not_found("no dead letter matches")),
-        (true, true) if !context.global.json => {
-            output::note("there are no dead letters");
-            Ok(())
-        }
-        _ => Ok(()),
-    }
 }

@@ -12,6 +12,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tempfile::TempDir;
 
+use crate::cli::Ran;
 use crate::support::wait_until;
 
 /// What is installed beside what every Debian has.
@@ -31,23 +32,6 @@ pub struct Machine {
     dir: TempDir,
     /// One machine at a time: they would share their control groups.
     _turn: File,
-}
-
-/// What a command inside came to.
-#[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
-}
-
-impl Ran {
-    /// This, if it exited so.
-    #[track_caller]
-    pub fn exits(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "stdout: {}\nstderr: {}", self.out, self.err);
-        self
-    }
 }
 
 impl Machine {
