@@ -191,6 +191,14 @@ impl Thread {
             segment.note(header.delivered_at);
         }
         segment.end = walk.at();
+        if segment.end < end {
+            let (segment, bytes) = (super::format::file_name(number), end - segment.end);
+            tracing::warn!(
+                segment,
+                bytes,
+                "the end of a file of the history cannot be read: its process was killed as it wrote, or it was altered"
+            );
+        }
         Ok(Some(segment))
     }
 

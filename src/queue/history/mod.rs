@@ -184,8 +184,12 @@ fn find_segments(dir: &Path) -> io::Result<BTreeMap<u64, Segment>> {
     };
     for entry in entries {
         let entry = entry?;
-        if let Some(number) = format::number_in(&entry.file_name().to_string_lossy()) {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if let Some(number) = format::number_in(&name) {
             segments.insert(number, Segment::new(entry.metadata()?.len(), State::Unread));
+        } else if reseal::is_left_over(&name) {
+            std::fs::remove_file(entry.path())?;
         }
     }
     Ok(segments)

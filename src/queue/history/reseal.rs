@@ -17,6 +17,12 @@ const NEW: &str = "new";
 /// What is read at a time.
 const READ_BYTES: usize = 256 << 10;
 
+/// Whether a file of this name was to take a segment's place, and its process ended before it did.
+pub(super) fn is_left_over(name: &str) -> bool {
+    let number = name.strip_suffix(NEW).and_then(|name| name.strip_suffix('.')).and_then(format::number_in);
+    number.is_some()
+}
+
 impl History {
     /// Seals with the current key what another one sealed, segment by segment, and counts into `done`.
     pub(in crate::queue) fn reseal(&self, done: &mut Rekeyed) -> io::Result<()> {

@@ -166,6 +166,19 @@ fn a_segment_that_is_none_hides_no_other() {
 }
 
 #[test]
+fn what_a_cut_off_rekey_left_goes_and_no_other_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = written(dir.path(), 1..=3);
+    let left_over = file.with_extension("new");
+    let other = file.with_file_name("notes.new");
+    for path in [&left_over, &other] {
+        std::fs::write(path, "x").unwrap();
+    }
+    assert_eq!(sequences(&history(dir.path(), 1)), [1, 2, 3]);
+    assert!(!left_over.exists() && other.exists());
+}
+
+#[test]
 fn an_entry_opens_only_where_it_was_written_and_with_its_key() {
     let dir = tempfile::tempdir().unwrap();
     let file = written(dir.path(), [1, 2]);
