@@ -69,6 +69,11 @@ fn booted_a_connection_starts_it() {
     machine.logged("Failed to set up credentials");
     machine.must("mv /root/postrider.key /etc/postrider/; systemctl reset-failed postrider.service");
     assert!(machine.must("postrider org list").contains("acme"));
+    // It goes as it came, and what it kept does not.
+    machine.must(&shown_below("**Removing it by hand**"));
+    assert_eq!(machine.must("systemctl list-unit-files --no-legend 'postrider*' | wc -l"), "0\n");
+    machine.run("test -e /usr/bin/postrider").exits(1);
+    machine.must("ls /var/lib/private/postrider/store /etc/postrider/postrider.key");
 }
 
 #[test]
