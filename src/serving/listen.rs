@@ -141,6 +141,7 @@ pub async fn serve<D: Door>(
     }
     // Those who wait here were let in, and no other process can serve them. Whoever comes now is refused, or waits for the
     // next process if the socket is not ours.
+    connections.close();
     let drain = async {
         while !lobby.is_empty() {
             let Ok(slot) = slots.clone().acquire_owned().await else { break };
@@ -148,7 +149,6 @@ pub async fn serve<D: Door>(
             connections.spawn(connection(door.clone(), accepted, (crowd.join(peer), slot), serving.clone()));
         }
         drop(door);
-        connections.close();
         connections.wait().await;
     };
     if tokio::time::timeout(limits.drain, drain).await.is_ok() {

@@ -326,13 +326,19 @@ async fn whoever_was_let_in_before_a_stop_is_answered() {
 #[tokio::test]
 async fn what_does_not_end_is_cut_when_the_grace_is_over() {
     let f = Fixture::with(Settings::default());
-    let server =
-        Server::start(f.submit.clone(), ConnectionLimits { drain: Duration::from_millis(200), ..limits() });
+    let limits = ConnectionLimits { connections: 1, drain: Duration::from_millis(200), ..limits() };
+    let server = Server::start(f.submit.clone(), limits);
     let mut stuck = server.stream().await;
+    // Another waits for its slot, and so for nothing.
+    let mut waiting = server.connect().await;
+    waiting.write_all(GET.as_bytes()).await.unwrap();
+    assert!(timeout(Duration::from_millis(100), waiting.read(&mut [0])).await.is_err(), "it waits");
     server.stop.cancel();
-    assert_eq!(server.ended.await.unwrap(), 1);
+    let ended = timeout(Duration::from_secs(20), server.ended).await.expect("it ends");
+    assert_eq!(ended.unwrap(), 1);
     // An answer that was cut off does not look like a whole one.
     assert!(!rest(&mut stuck).await.ends_with("0\r\n\r\n"));
+    assert_eq!(rest(&mut waiting).await, "");
 }
 
 #[tokio::test]
