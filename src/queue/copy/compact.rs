@@ -25,7 +25,7 @@ pub(super) const DUE: &str = "compact.due";
 /// In the store: what it took after it was compacted last, in bytes.
 const COMPACTED: &str = "COMPACTED";
 /// A store that takes no more is left as it is.
-const SMALL_BYTES: u64 = 256 << 20;
+const SMALL_BYTES: u64 = 128 << 20;
 
 /// What the store took on disk, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -185,9 +185,9 @@ mod tests {
     #[test]
     fn a_store_is_rewritten_when_most_of_it_is_nothing() {
         const MIB: u64 = 1 << 20;
-        assert!(!is_wasteful(256 * MIB, 0, 0), "a small one never is");
-        assert!(is_wasteful(257 * MIB, 32 * MIB, 64 * MIB));
-        assert!(!is_wasteful(257 * MIB, 33 * MIB, 0), "much waits");
-        assert!(!is_wasteful(257 * MIB, 0, 65 * MIB), "it has not grown much since");
+        assert!(!is_wasteful(128 * MIB, 0, 0), "a small one never is");
+        assert!(is_wasteful(129 * MIB, 16 * MIB, 32 * MIB));
+        assert!(!is_wasteful(129 * MIB, 17 * MIB, 0), "much waits");
+        assert!(!is_wasteful(129 * MIB, 0, 33 * MIB), "it has not grown much since");
     }
 }

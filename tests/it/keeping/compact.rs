@@ -6,12 +6,12 @@ use super::{fill, seen, stopped};
 use crate::cli::run;
 use crate::support::{Daemon, Receiver, Site, wait_until};
 
-/// Lets a backlog come and go, of forty deliveries of 900 KB.
+/// Lets a backlog come and go, of two dozen deliveries of 900 KB.
 fn swell(daemon: &Daemon<'_>, receiver: &Receiver) {
     daemon.org("swollen", &receiver.url("/swollen"), &Value::Null);
     daemon.admin("POST", "/v1/orgs/swollen/pause", &json!({})).expect(200);
     let payload = "x".repeat(900_000);
-    for _ in 0..40 {
+    for _ in 0..24 {
         daemon.enqueue("swollen", &json!({"type": "t", "payload": payload}));
     }
     daemon.admin("POST", "/v1/orgs/swollen/resume", &json!({})).expect(200);
@@ -50,7 +50,7 @@ fn a_store_that_takes_much_more_than_it_holds_is_compacted_at_the_next_start() {
     daemon.org("swollen", &receiver.url("/swollen"), &Value::Null);
     daemon.admin("POST", "/v1/orgs/swollen/pause", &json!({})).expect(200);
     let event = json!({"type": "t", "payload": "x".repeat(1_000_000)});
-    while allocated(&daemon) <= 256 << 20 {
+    while allocated(&daemon) <= 128 << 20 {
         daemon.enqueue("swollen", &event);
     }
     daemon.admin("DELETE", "/v1/orgs/swollen?discard=true", &Value::Null).expect(204);
