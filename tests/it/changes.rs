@@ -314,7 +314,7 @@ fn a_change_that_is_refused_says_why_and_exits_so() {
     let daemon = site.start();
     let stdin = ["change", "--org", "acme", "-"];
     let both = change(&Value::Null, &order(1, true)).to_string();
-    run_with(&site, &stdin, &both).exits(2).says("There is no such org");
+    run_with(&site, &stdin, &both).exits(2).says("there is no org \"");
     daemon.admin("PUT", "/v1/orgs/acme", &json!({"limits": {"deliveries": 1}})).expect(201);
     daemon.webhook("acme", "main", "http://127.0.0.1:9/", &Value::Null);
     run_with(&site, &stdin, &both).exits(75).says("queue is full");

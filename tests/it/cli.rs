@@ -142,7 +142,7 @@ fn an_org_and_its_webhooks_from_birth_to_death() {
     run(&site, &["webhook", "delete", "acme", "hook"]).exits(0);
     run(&site, &["webhook", "show", "acme", "hook"]).exits(2);
     run(&site, &["org", "delete", "acme"]).exits(0);
-    run(&site, &["org", "show", "acme"]).exits(2).says("There is no such org");
+    run(&site, &["org", "show", "acme"]).exits(2).says("there is no org \"");
 }
 
 #[test]
@@ -197,9 +197,7 @@ fn an_event_from_a_file_or_stdin_goes_out_as_it_is() {
 fn what_is_refused_says_why_and_exits_so() {
     let site = Site::new();
     let daemon = site.start();
-    run_with(&site, &["enqueue", "--org", "nobody", "--type", "t"], "{}")
-        .exits(2)
-        .says("There is no such org");
+    run_with(&site, &["enqueue", "--org", "nobody", "--type", "t"], "{}").exits(2).says("there is no org \"");
     daemon.org_only("acme");
     run_with(&site, &["enqueue", "--org", "acme", "--type", "t"], "{\"a\":").exits(1).says("not JSON");
     run(&site, &["enqueue", "--org", "acme", "--type", "t", "/nowhere"]).exits(1).says("/nowhere");
@@ -244,7 +242,7 @@ fn a_batch_is_answered_line_by_line() {
         format!("{batch}\n\n{{\"org\":\"nobody\",\"type\":\"t\",\"payload\":1}}\nnonsense\n{}\n", line(2000));
     let ran = run_with(&site, &["enqueue", "--ndjson", "-"], &mixed).exits(1);
     let ran = ran.says("1 accepted, 2000 accepted before, 2 refused");
-    let ran = ran.says("line 2003: There is no such org").says("line 2004: The JSON cannot be read");
+    let ran = ran.says("line 2003: there is no org").says("line 2004: The JSON cannot be read");
     assert_eq!(ran.out, "");
     let answers = run_with(&site, &["enqueue", "--ndjson", "-", "--json"], &line(3000)).exits(0).json();
     assert_eq!((&answers["id"], &answers["deliveries"]), (&json!("e3000"), &json!(1)));
