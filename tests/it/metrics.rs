@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::daemon::{BINARY, retry};
 use crate::support::http::{self, Reply};
 use crate::support::sources::free_address;
-use crate::support::{Answer, Daemon, PATIENCE, Receiver, Site};
+use crate::support::{Answer, Daemon, PATIENCE, Receiver, Site, wait_until};
 
 /// Every sample, by its name and labels as they are written.
 fn scrape(daemon: &Daemon) -> BTreeMap<String, f64> {
@@ -51,6 +51,8 @@ fn metrics_count_what_is_durable_and_what_came_of_attempts() {
         }
     }
     daemon.drained("acme");
+    // The scheduler hears of what is durable a little later.
+    wait_until("nothing is in flight", || scrape(&daemon)["postrider_in_flight"] == 0.0);
     let after = scrape(&daemon);
     for (sample, value) in [
         ("events_accepted_total", 3.0),
@@ -79,7 +81,7 @@ fn metrics_count_what_is_durable_and_what_came_of_attempts() {
 
     daemon.admin("POST", "/v1/orgs/acme/pause", &json!({})).expect(200);
     daemon.enqueue("acme", &json!({"type": "a", "payload": 1}));
-    assert_eq!(scrape(&daemon).get("postrider_orgs{state=\"held\"}"), Some(&1.0));
+    wait_until("it is held", || scrape(&daemon)["postrider_orgs{state=\"held\"}"] == 1.0);
 }
 
 /// Asks over TCP.

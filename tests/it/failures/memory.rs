@@ -26,7 +26,7 @@ fn peak(pid: u32) -> u64 {
 
 #[test]
 fn memory_stays_below_the_units_limit_whatever_comes() {
-    const ORGS: usize = 96;
+    const ORGS: usize = 64;
     let (site, receiver) = (Site::new(), Receiver::start());
     let daemon = site.start();
     // Payloads of the largest size in flight, at receivers that hang.
@@ -40,7 +40,7 @@ fn memory_stays_below_the_units_limit_whatever_comes() {
     wait_until("all are in flight", || receiver.count() >= ORGS);
     // Bodies of the largest size that never end, on as many connections as there may be.
     let body = "x".repeat(MIB as usize - 4096);
-    let half: Vec<_> = (0..96)
+    let half: Vec<_> = (0..ORGS)
         .map(|_| {
             let mut stream = UnixStream::connect(site.submit_socket()).unwrap();
             stream.set_write_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
