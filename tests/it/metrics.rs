@@ -81,7 +81,7 @@ fn metrics_count_what_is_durable_and_what_came_of_attempts() {
 
     daemon.admin("POST", "/v1/orgs/acme/pause", &json!({})).expect(200);
     daemon.enqueue("acme", &json!({"type": "a", "payload": 1}));
-    wait_until("it is held", || scrape(&daemon)["postrider_orgs{state=\"held\"}"] == 1.0);
+    wait_until("it is held", || scrape(&daemon)["postrider_orgs{state=\"held\"}"] > 0.0);
 }
 
 /// Asks over TCP.
