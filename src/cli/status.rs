@@ -16,7 +16,13 @@ pub(super) async fn run(context: &Context) -> Result<()> {
         output::pairs(rows)?;
     }
     if is_full(&status) {
-        return Err(Failure::new(Exit::NotFound, format!("{FULL}: events are refused")));
+        return Err(Failure::new(
+            Exit::NotFound,
+            format!(
+                "{FULL}: events are refused\n`postrider shape` says whose deliveries wait and `postrider why ORG` why; \
+                 queue.max_total_deliveries and queue.max_total_bytes are the limit"
+            ),
+        ));
     }
     if accepts(&status) { Ok(()) } else { Err(Failure::silent(Exit::NotFound)) }
 }

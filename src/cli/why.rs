@@ -209,7 +209,14 @@ mod tests {
         let mut head = head();
         head["last"] = json!({"status": null, "error": "timeout", "duration_ms": 10_000});
         let why = explain(&org("ready", 1, &head), &webhook(), NOW);
-        assert!(why.contains("last timeout after 10000 ms"), "{why}");
+        assert!(why.contains("last timeout after 10000 ms,"), "{why}");
+        head["last"]["detail"] = json!("no answer within 10s");
+        let why = explain(&org("ready", 1, &head), &webhook(), NOW);
+        assert!(why.contains("last timeout after 10000 ms (no answer within 10s),"), "{why}");
+        // A status says it already.
+        head["last"]["status"] = json!(503);
+        let why = explain(&org("ready", 1, &head), &webhook(), NOW);
+        assert!(why.contains("last 503 after 10000 ms,"), "{why}");
     }
 
     #[test]

@@ -258,3 +258,24 @@ fn history_from_the_command_line() {
 fn path(path: &Path) -> &str {
     path.to_str().unwrap()
 }
+
+#[test]
+fn history_says_where_a_file_cannot_be_read_to_its_end() {
+    let (site, receiver) = (Site::new(), Receiver::start());
+    let daemon = site.start();
+    daemon.org("acme", &receiver.url("/hook"), &Value::Null);
+    daemon.enqueue("acme", &json!({"type": "t", "payload": 1}));
+    daemon.drained("acme");
+    daemon.kill();
+    let file = std::fs::read_dir(site.data_dir().join("history")).unwrap().next().unwrap().unwrap().path();
+    let torn = [std::fs::read(&file).unwrap(), vec![b'x'; 40]].concat();
+    std::fs::write(&file, torn).unwrap();
+
+    let daemon = site.start();
+    daemon.enqueue("acme", &json!({"type": "t", "payload": 2}));
+    daemon.drained("acme");
+    let said = "the end of a file of the history cannot be read and is not shown";
+    wait_until("it is said", || site.log().contains(said));
+    assert!(site.log().contains("bytes=40"), "{}", site.log());
+    assert_eq!(history(&daemon).len(), 2, "what is whole is shown");
+}

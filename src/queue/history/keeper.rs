@@ -196,7 +196,8 @@ impl Thread {
             tracing::warn!(
                 segment,
                 bytes,
-                "the end of a file of the history cannot be read: its process was killed as it wrote, or it was altered"
+                "the end of a file of the history cannot be read and is not shown: its process was killed as it wrote, or it was \
+                 altered; nothing is to be done, the file goes when it is old enough"
             );
         }
         Ok(Some(segment))
